@@ -1,0 +1,324 @@
+"""The one interface behind which every cloud stands.
+
+Dataclasses in, dataclasses out: nothing here or below imports Django, and nothing above learns which cloud it talks to.
+A provider keeps no state of its own between calls; what it must remember travels in the ``handle``, a JSON object that
+the caller stores after every step and gives back at the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, BinaryIO, Protocol
+
+Handle = dict[str, Any]
+"""What a provider must remember about a deployment, as JSON. Its one writer is ``portal.clouds.plan``."""
+
+
+class Target(StrEnum):
+    """The state a user asked a deployment to be in."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    STOPPED = "STOPPED"
+    TERMINATED = "TERMINATED"
+
+
+class CloudError(Exception):
+    """A cloud said no.
+
+    ``code`` is stable and one word (``InsufficientCapacity``); ``message`` says what happened in the provider's words;
+    ``hint`` says what to do about it. ``permanent`` errors are not tried again without a change by a person; all
+    others are, with back-off.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", *, permanent: bool = False) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message, self.hint, self.permanent = code, message, hint, permanent
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check of an account, and what to do where it failed."""
+
+    name: str
+    passed: bool
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """A kind of machine. ``cores`` are physical cores (one Bodo worker each), ``memory`` is in MiB."""
+
+    name: str
+    vcpus: int
+    cores: int
+    memory: int
+    accelerated_networking: bool = False
+
+
+@dataclass(frozen=True)
+class Release:
+    """A Bodo release that clusters can be made with, newest first where a provider lists several."""
+
+    version: str
+    installed: bool = True
+
+
+@dataclass(frozen=True)
+class WorkspaceSpec:
+    """What a workspace should be. ``id`` is our uuid: everything a provider makes is named or tagged by it."""
+
+    id: str
+    name: str
+    region: str
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What a cluster should be. ``generation`` grows at each restart: machines of an older one are replaced."""
+
+    id: str
+    name: str
+    workspace: WorkspaceSpec
+    workspace_handle: Handle
+    instance_type: str
+    instances: int
+    release: str
+    generation: int = 1
+    spot: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Level(StrEnum):
+    """How much a person should care about an event."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line in the details of a deployment. ``progress`` runs from 0 to 1 where it is known."""
+
+    step: str
+    message: str
+    level: Level = Level.INFO
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The target is reached; nothing is due."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Not there yet; call again in ``after`` seconds. ``initializing`` says that machines are up and being prepared."""
+
+    after: float
+    initializing: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The target cannot be reached now."""
+
+    error: CloudError
+
+
+@dataclass(frozen=True)
+class Step:
+    """The answer to one ``advance`` call: the new handle, what to tell people, and how things stand."""
+
+    handle: Handle
+    outcome: Settled | Pending | Failed
+    events: Sequence[Event] = ()
+
+
+class Health(StrEnum):
+    """How a node looks from outside."""
+
+    STARTING = "STARTING"
+    HEALTHY = "HEALTHY"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a cluster. ``index`` counts from 0; ``heartbeat`` is when it was last heard of (UTC)."""
+
+    index: int
+    name: str
+    address: str
+    health: Health
+    heartbeat: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a provider sees of one cluster, in the order in which the handles were given."""
+
+    nodes: Sequence[Node]
+
+    @property
+    def lost(self) -> Sequence[Node]:
+        """The nodes that should be there and are not."""
+        return [node for node in self.nodes if node.health is Health.LOST]
+
+
+class LaunchMode(StrEnum):
+    """How a Python file meets its workers; the two must not be mixed (docs/jobs.md)."""
+
+    SPAWN = "spawn"
+    SPMD = "spmd"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A job to start on a cluster. ``id`` is our uuid: starting the same id twice gives the first start's reference.
+
+    ``file`` is relative to the workspace's shared filesystem. ``timeout`` is in seconds; the machine itself keeps it,
+    so that it holds while the portal is down.
+    """
+
+    id: str
+    file: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    mode: LaunchMode
+    workers: int
+    timeout: float
+
+
+Ref = dict[str, Any]
+"""Where a started process is found again, as JSON."""
+
+
+class ExitReason(StrEnum):
+    """Why a process ended."""
+
+    EXITED = "EXITED"
+    SIGNALLED = "SIGNALLED"
+    TIMEOUT = "TIMEOUT"
+    CANCELLED = "CANCELLED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended. ``started`` and ``ended`` are UTC, as the machine that ran it saw them; ``code`` is None
+    where there was no exit code to be had (a lost machine)."""
+
+    reason: ExitReason
+    code: int | None
+    started: datetime | None
+    ended: datetime
+    signal: int | None = None
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when it was read."""
+
+    data: bytes
+    offset: int
+    next_offset: int
+    size: int
+
+
+class LogStream(StrEnum):
+    """The two outputs of a process."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One entry of a folder; ``size`` in bytes, ``modified`` in UTC, ``kind`` is file, folder or link (never followed)."""
+
+    name: str
+    path: str
+    kind: str
+    size: int
+    modified: datetime
+
+
+class Files(Protocol):
+    """The shared filesystem of one workspace. Paths are relative, with ``/``; leaving the root is ``PathNotAllowed``."""
+
+    def list(self, path: str) -> Sequence[FileEntry]:
+        """The entries of a folder: folders first, then by name."""
+
+    def stat(self, path: str) -> FileEntry:
+        """One entry; ``FileNotFound`` where there is none."""
+
+    def open(self, path: str) -> BinaryIO:
+        """A file for reading."""
+
+    def save(self, path: str, chunks: Iterator[bytes]) -> int:
+        """Write a file whole or not at all, and return its size in bytes."""
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder; its parent must exist."""
+
+    def move(self, source: str, destination: str) -> None:
+        """Rename within the filesystem; ``FileExists`` rather than replace."""
+
+    def delete(self, path: str) -> None:
+        """Delete a file, a link, or a folder with everything in it."""
+
+
+class Cloud(Protocol):
+    """What every provider does. All calls may raise ``CloudError``; none may be made inside a database transaction."""
+
+    poll_seconds: float
+    """How often it is worth asking for a process's exit, in seconds."""
+
+    observe_seconds: float
+    """How often it is worth asking for the state of machines, in seconds."""
+
+    def check(self) -> Sequence[Check]:
+        """Look whether the account can be used. Changes nothing."""
+
+    def regions(self) -> Sequence[str]:
+        """The regions where a workspace can be."""
+
+    def zones(self, region: str) -> Sequence[str]:
+        """The availability zones of a region."""
+
+    def instance_types(self, region: str) -> Sequence[InstanceType]:
+        """The machines on offer, smallest first."""
+
+    def releases(self) -> Sequence[Release]:
+        """The Bodo releases on offer, newest first."""
+
+    def advance_workspace(self, spec: WorkspaceSpec, handle: Handle, target: Target) -> Step:
+        """Take one step toward RUNNING or TERMINATED."""
+
+    def advance_cluster(self, spec: ClusterSpec, handle: Handle, target: Target) -> Step:
+        """Take one step toward the target. Idempotent: a lost answer is found again by our uuid."""
+
+    def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
+        """What is there now, for many clusters with one call."""
+
+    def start(self, handle: Handle, process: Process) -> Ref:
+        """Start a process on a cluster, once per ``process.id``."""
+
+    def poll(self, refs: Sequence[Ref]) -> Sequence[Exit | None]:
+        """The exits of many processes with one call; None for one that runs."""
+
+    def stop(self, handle: Handle, ref: Ref) -> None:
+        """Ask for the end of a process and of all its ranks; the exit comes by ``poll``."""
+
+    def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
+        """Up to ``limit`` bytes of a log; a negative offset counts from its end."""
+
+    def files(self, handle: Handle) -> Files:
+        """The shared filesystem of a workspace, by the workspace's handle."""
