@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from portal.embedded.home import DATABASE_NAME, DATABASE_PORT, DATABASE_USER, Home, StartError, load_secrets
-from portal.embedded.servers import Ended, Server, spawn, wait_until
+from portal.embedded.servers import EndedError, Server, spawn, wait_until
 
 START_SECONDS = 120.0  # after a power cut the log is replayed first; an ordinary start takes a fifth of a second
 _NOBODY = 65534
@@ -90,7 +90,7 @@ def start_postgres(home: Home, *, durable: bool = True, say: Callable[[str], Non
             wait_until(partial(_is_ready, data, server.pid), server, deadline - time.monotonic())
             _create_database(home)
             return server
-        except Ended as ended:
+        except EndedError as ended:
             server.stop()
             # Backends outlive a killed postmaster by moments; until they are gone their shared memory is in use.
             if "shared memory block" not in str(ended) or time.monotonic() > deadline:
@@ -191,7 +191,7 @@ def _is_ready(data: Path, pid: int) -> bool:
 def _stop_left_over(data: Path, say: Callable[[str], None]) -> None:
     """End the server of a launcher that was killed, and clear a pid file whose number now belongs to another process.
 
-    PostgreSQL itself only looks whether *some* process of its account has that number, and in a container it often does.
+    PostgreSQL itself only looks whether some process of its account has that number; in a container it often has.
     """
     pid_file = data / "postmaster.pid"
     try:

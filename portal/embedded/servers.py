@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """The server ended, or was not ready in time; holds what it wrote since its start."""
 
 
@@ -95,11 +95,11 @@ def spawn(
 
 
 def wait_until(ready: Callable[[], bool], server: Server, seconds: float) -> None:
-    """Poll until ready; raises Ended when the server ends first or the time is over."""
+    """Poll until ready; raises EndedError when the server ends first or the time is over."""
     deadline = time.monotonic() + seconds
     while not ready():
         if server.poll() is not None or time.monotonic() > deadline:
-            raise Ended(server.said())
+            raise EndedError(server.said())
         time.sleep(0.02)
 
 

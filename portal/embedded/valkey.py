@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from portal.embedded.home import Home, StartError, load_secrets
-from portal.embedded.servers import Ended, Server, spawn, wait_until
+from portal.embedded.servers import EndedError, Server, spawn, wait_until
 
 START_SECONDS = 20.0
 
@@ -38,9 +38,7 @@ loglevel warning
     try:
         binary = get_binary_path()
     except Exception as error:
-        raise StartError(
-            f"There is no Valkey for this machine ({error}). Set REDIS_URL to a Redis or Valkey."
-        ) from error
+        raise StartError(f"There is no Valkey for this machine ({error}). Set REDIS_URL.") from error
     server = spawn(
         "Valkey",
         [binary, "-"],  # from standard input: neither a process list nor a file shows the password
@@ -50,7 +48,7 @@ loglevel warning
     )
     try:
         wait_until(lambda: _tell(path, password, "PING").endswith("+PONG"), server, START_SECONDS)
-    except Ended as ended:
+    except EndedError as ended:
         server.stop()
         said = (str(ended).strip().splitlines() or ["It said nothing."])[-1]
         raise StartError(f"Valkey did not start. It last wrote: “{said}”. All of it is in {server.log}.") from ended

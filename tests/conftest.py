@@ -1,0 +1,39 @@
+"""Every test run has its own PostgreSQL and Valkey, started here, whatever is installed or set on the machine.
+
+Settings read PORTAL_HOME when they load, so it is set while this file is imported. DJANGO_SETTINGS_MODULE is therefore
+not in pyproject.toml: pytest-django would load the settings before any conftest.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+_RUNNING = pytest.StashKey[ExitStack]()
+_IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # its controller has set everything
+
+if not _IS_WORKER:
+    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY"):
+        os.environ.pop(name, None)
+    os.environ["PORTAL_HOME"] = tempfile.mkdtemp(prefix="portal-tests-")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _IS_WORKER:
+        return
+    from portal import embedded
+
+    home = Path(os.environ["PORTAL_HOME"])
+    running = config.stash[_RUNNING] = ExitStack()
+    running.callback(shutil.rmtree, home, ignore_errors=True)
+    if not config.option.collectonly and not config.option.help:
+        running.enter_context(embedded.services(embedded.Home(home), durable=False))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _RUNNING in config.stash:
+        config.stash[_RUNNING].close()
