@@ -224,7 +224,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class LogChunk:
-    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when it was read."""
+    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when read."""
 
     data: bytes
     offset: int
@@ -241,7 +241,7 @@ class LogStream(StrEnum):
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One entry of a folder; ``size`` in bytes, ``modified`` in UTC, ``kind`` is file, folder or link (never followed)."""
+    """One entry of a folder; ``size`` in bytes, ``modified`` in UTC, ``kind`` file, folder or link (never followed)."""
 
     name: str
     path: str
@@ -251,7 +251,7 @@ class FileEntry:
 
 
 class Files(Protocol):
-    """The shared filesystem of one workspace. Paths are relative, with ``/``; leaving the root is ``PathNotAllowed``."""
+    """The shared filesystem of a workspace. Paths are relative, with ``/``; leaving the root is ``PathNotAllowed``."""
 
     def list(self, path: str) -> Sequence[FileEntry]:
         """The entries of a folder: folders first, then by name."""

@@ -1,10 +1,10 @@
 """A deployment as an ordered plan of steps, with the handle as its write-ahead ledger.
 
-The handle is ``{"steps": {name: {"state": ..., "id": ..., "fingerprint": ..., "order": ...}}}`` (``order``, because JSON
-objects in PostgreSQL forget the order of their keys). ``advance`` moves *one* thing and
-returns; the caller stores the handle before it calls again. So the intent to make a resource is on record before the call
-that makes it, and its id right after; a process that dies in between leaves an intent without an id, and whoever comes
-next *finds* the resource by its name or tag before making another.
+The handle is ``{"steps": {name: {"state": ..., "id": ..., "fingerprint": ..., "order": ...}}}`` (``order``, because
+JSON objects in PostgreSQL forget the order of their keys). ``advance`` moves *one* thing and returns; the caller stores
+the handle before it calls again. So the intent to make a resource is on record before the call that makes it, and its
+id right after; a process that dies in between leaves an intent without an id, and whoever comes next *finds* the
+resource by its name or tag before making another.
 
     (absent) → intent → created → ready        on the way up
     intent | created | ready → deleting → (absent)   on the way down, in the reverse order of the ledger
@@ -31,10 +31,14 @@ class PlanStep(Protocol):
     by side; any other step waits until all before it are ready.
     """
 
-    name: str
-    label: str
-    group: str
-    fingerprint: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
 
     def find(self) -> str | None:
         """The id of the resource, by name or tag, or None if there is none."""
@@ -103,7 +107,7 @@ def _make_wanted(wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, d
             found = step.find()
             entry["id"] = step.create() if found is None else found
             entry["state"] = "created"
-            message = f"Making {step.label}" if found is None else f"Found {step.label} again"
+            message = f"Making {step.label}" if found is None else f"Found {step.label}"
             return Step(handle, Pending(NOW), [Event(step.name, message)])
         if entry["state"] == "created":
             answer = step.ready(entry["id"])

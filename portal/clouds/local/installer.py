@@ -1,0 +1,54 @@
+"""Installs one Bodo release; runs detached, so that it outlives the worker that asked for it.
+
+``python -I installer.py RELEASE_DIRECTORY REQUIREMENTS LOCK_DESCRIPTOR``. The environment is built where it will be
+used, since virtual environments cannot be moved; a ``.complete`` file, written last, says that it is whole. One that is
+not whole is wiped first. The log and, after a failure, ``<release>.failed.json`` stand beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Leave the parent behind and install."""
+    release, requirements, lock = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.set_inheritable(lock, False)
+    failed = release.with_name(f"{release.name}.failed.json")
+    try:
+        install(release, requirements)
+    except Exception as error:
+        temporary = failed.with_suffix(".tmp")
+        temporary.write_text(json.dumps(str(error)))
+        temporary.replace(failed)
+        shutil.rmtree(release, ignore_errors=True)
+
+
+def install(release: Path, requirements: str) -> None:
+    """Make the environment from the pinned requirements, or raise what kept us."""
+    if release.exists():
+        shutil.rmtree(release)
+    _run(sys.executable, "-m", "venv", str(release))
+    pip = [str(release / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    _run(*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "--progress-bar", "off", "-r", requirements)
+    with open(release / ".complete", "w") as file:
+        os.fsync(file.fileno())
+
+
+def _run(*command: str) -> None:
+    print("+", *command, flush=True)  # noqa: T201
+    process = subprocess.run(command, check=False)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[1:3])} ended with {process.returncode}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What we ask of the kernel: who a process is, what descends from it, what it weighs, and how it is ended.
+
+Standard library only, for the node agent imports this too. A process is known by pid, start time and boot id together:
+a pid alone is handed out again. Signals from the portal go through a pidfd, so that they cannot hit a newcomer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+Identity = dict[str, Any]
+"""``{"pid": ..., "start": clock ticks since boot, "boot": boot id}``."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def boot_id() -> str:
+    """Differs after each boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None if it is gone or a zombie."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def identity(pid: int) -> Identity:
+    """The identity of a living process."""
+    return {"pid": pid, "start": start_time(pid), "boot": boot_id()}
+
+
+def alive(who: Identity | None) -> bool:
+    """Whether exactly this process lives."""
+    return bool(who) and who is not None and who["boot"] == boot_id() and start_time(who["pid"]) == who["start"]
+
+
+def descendants(pid: int) -> list[int]:
+    """All living or unreaped descendants, whatever session or group they are in."""
+    children: dict[int, list[int]] = {}
+    for other in _pids():
+        fields = _stat(other)
+        if fields is not None:
+            children.setdefault(int(fields[1]), []).append(other)
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def memory(pids: list[int], interesting: int) -> int:
+    """Bytes of memory the processes use together.
+
+    Resident sizes count shared pages once for each process, so where their sum exceeds ``interesting`` the
+    proportional sizes, which cost the kernel a walk through the page tables, are added up instead.
+    """
+    resident = sum(_resident(pid) for pid in pids)
+    return resident if resident <= interesting else sum(_proportional(pid) for pid in pids)
+
+
+def marked(mark: str) -> list[Identity]:
+    """The processes that were given the environment entry ``mark`` (``NAME=value``), except ourselves."""
+    entry = mark.encode()
+    found = []
+    for pid in _pids():
+        try:
+            if pid != os.getpid() and entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                who = identity(pid)
+                if who["start"] is not None:
+                    found.append(who)
+        except OSError:
+            continue
+    return found
+
+
+def send(who: Identity, number: signal.Signals) -> None:
+    """Signal exactly this process; nothing happens if it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(who["pid"])
+        try:
+            if alive(who):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+def put(path: Path, content: Any, *, durable: bool = False, replace: bool = True) -> None:
+    """Write JSON whole or not at all; without ``replace`` the first writer wins."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    try:
+        if replace:
+            os.replace(temporary, path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def get(path: Path) -> Any:
+    """Read JSON; None where the file is not there."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/pid/stat from the third (state) on; the second may hold blanks and brackets."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().decode(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _resident(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
+    except OSError:
+        return _resident(pid)

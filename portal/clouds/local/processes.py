@@ -1,0 +1,176 @@
+"""Jobs on a LOCAL cluster, from the portal's side: asking the head node's agent, and reading what it wrote down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from portal.clouds.base import CloudError, Exit, ExitReason, LaunchMode, LogChunk, LogStream, Process
+from portal.clouds.local import kernel, sandbox, supervisor
+from portal.clouds.local.files import LocalFiles
+
+RESERVED = re.compile(
+    r"(PORTAL_|LD_|BODO_NUM_WORKERS$|BODO_SPAWN_MODE$|PMI|HYDRA_|MPIR_|GLIBC_TUNABLES$|PYTHONHOME$|HOME$|TMPDIR$)"
+)
+"""Environment variables that a job cannot set: the loader's, the launcher's and ours."""
+
+NETWORK = {"FI_TCP_IFACE": "lo", "UCX_NET_DEVICES": "lo", "MPIR_CVAR_CH4_OFI_IFNAME": "lo"}
+"""Keeps MPI, which listens on all interfaces by default, to the loopback."""
+
+
+def start(node: Path, run: Path, process: Process) -> None:
+    """Start a process on a head node, once for each ``process.id``; returns when its program runs."""
+    if (run / "spec.json").exists():
+        return
+    spec = kernel.get(node / "node.json")
+    if spec is None:
+        raise CloudError("ClusterNotRunning", "The cluster has no machines.", "Start it first.")
+    files = LocalFiles(Path(spec["bodofs"]))
+    with files.open(process.file):
+        pass
+    cores: set[int] = set()
+    memory = 0
+    for other in node.parent.glob("node-*/node.json"):
+        part = kernel.get(other)
+        cores |= set(part["cores"])
+        memory += part["memory"]
+    disk = node / "disk"
+    request = {
+        "id": process.id,
+        "file": process.file,
+        "mode": process.mode.value,
+        "workers": process.workers,
+        "timeout": process.timeout,
+        "command": _command(spec["release"], process),
+        "environment": _environment(spec, disk, process),
+        "working_directory": spec["bodofs"],
+        "cores": sorted(cores),
+        "memory": memory,
+        "readable": [spec["release"], *sandbox.interpreter(f"{spec['release']}/bin/python")],
+        "writable": [spec["bodofs"], str(disk)],
+        "hidden": spec["hidden"],
+    }
+    try:
+        ask(node, {"do": "start", "run": request})
+    except OSError as error:
+        if not (run / "spec.json").exists():
+            message = f"The head node does not answer: {error}."
+            raise CloudError("NodeLost", message, "Restart the cluster, then run the job again.") from error
+
+
+def stop(node: Path, run: Path) -> None:
+    """Ask for a process's end. The file is the request; the agent is only woken."""
+    if not run.is_dir() or (run / "exit.json").exists():
+        return
+    (run / "cancel").touch()
+    with contextlib.suppress(OSError):
+        ask(node, {"do": "stop", "run": run.name})
+
+
+def poll(run: Path) -> Exit | None:
+    """How a process ended, or None while it runs."""
+    outcome = kernel.get(run / "exit.json")
+    if outcome is None and not _watched(run):
+        supervisor.bury(run)
+        outcome = kernel.get(run / "exit.json") or {"reason": "LOST", "code": None, "started": None, "ended": None}
+    if outcome is None:
+        return None
+    ended = _time(outcome["ended"]) or datetime.now(UTC)
+    return Exit(ExitReason(outcome["reason"]), outcome["code"], _time(outcome["started"]), ended, outcome.get("signal"))
+
+
+def logs(run: Path, stream: LogStream, offset: int, limit: int) -> LogChunk:
+    """A piece of a log; empty where nothing was written yet."""
+    try:
+        with open(run / f"{stream.value}.log", "rb") as log:
+            size = os.fstat(log.fileno()).st_size
+            begin = max(0, size + offset) if offset < 0 else min(offset, size)
+            log.seek(begin)
+            data = log.read(max(0, min(limit, size - begin)))
+            return LogChunk(data, begin, begin + len(data), size)
+    except FileNotFoundError:
+        return LogChunk(b"", 0, 0, 0)
+
+
+def ask(node: Path, request: dict[str, Any]) -> None:
+    """One request to a node's agent. ``OSError`` where it does not answer."""
+    token = (kernel.get(node / "node.json") or {}).get("token")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        folder = os.open(node, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:  # a socket's path may have 107 characters, and a node's directory more
+            connection.connect(f"/proc/self/fd/{folder}/agent.sock")
+        finally:
+            os.close(folder)
+        connection.sendall(json.dumps({"token": token, **request}).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            line = answers.readline()
+    if not line:
+        raise ConnectionError("no answer")
+    answer = json.loads(line)
+    if not answer["ok"]:
+        raise CloudError("NodeRefused", f"The node answered: {answer['error']}", "Try again; restart the cluster.")
+
+
+def kill_strays(node: Path) -> bool:
+    """Kill what a node whose agent is gone left behind; True if there was anything."""
+    strays = kernel.marked(f"PORTAL_INSTANCE={node.parent.name}/{node.name}")
+    for run in (node.parent / "runs").glob("*"):
+        if not (run / "exit.json").exists():
+            strays += [who for who in kernel.get(run / "tree.json") or [] if kernel.alive(who)]
+    for who in strays:
+        kernel.send(who, signal.SIGKILL)
+    return bool(strays)
+
+
+def _watched(run: Path) -> bool:
+    """Whether somebody will still write the run's exit: the agent that started it lives."""
+    spec = kernel.get(run / "spec.json")
+    return spec is not None and kernel.alive(spec["agent"])
+
+
+def _command(release: str, process: Process) -> list[str]:
+    file = f"./{process.file}" if process.file.startswith("-") else process.file
+    program = [f"{release}/bin/python", file, *process.arguments]
+    if process.mode is LaunchMode.SPAWN:
+        return program
+    return [f"{release}/bin/mpiexec", "-iface", "lo", "-n", str(process.workers), *program]
+
+
+def _environment(spec: dict[str, Any], disk: Path, process: Process) -> dict[str, str]:
+    """Built from nothing, so that nothing of the portal's own environment can be in it."""
+    for name, value in process.environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise CloudError("EnvironmentNotAllowed", f"{name!r} is not a variable's name.", permanent=True)
+        if RESERVED.match(name):
+            hint = "Remove it: the platform sets it, or the system's loader reads it."
+            raise CloudError("EnvironmentNotAllowed", f"{name} cannot be set by a job.", hint, permanent=True)
+    workers = str(process.workers)
+    mode = {"BODO_NUM_WORKERS": workers} if process.mode is LaunchMode.SPAWN else {"BODO_SPAWN_MODE": "0"}
+    return {
+        "PATH": f"{spec['release']}/bin:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "NUMBA_CACHE_DIR": str(disk / "cache"),
+        "OMP_NUM_THREADS": "1",
+        **NETWORK,
+        **process.environment,
+        **mode,
+        "HOME": str(disk / "home"),
+        "TMPDIR": str(disk / "tmp"),
+        "PORTAL_CLUSTER_ID": spec["cluster"],
+        "PORTAL_RUN": process.id,
+        "PORTAL_WORKERS": workers,
+        "PORTAL_INSTANCE": spec["instance"],
+    }
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,113 @@
+"""Bodo releases: real environments, made from pinned requirements on first use and shared by all configurations."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+from portal.clouds.base import CloudError, Event, Pending, Release
+from portal.clouds.local import daemons, kernel
+
+PINNED = Path(__file__).parent / "releases"
+INSTALLER = Path(__file__).parent / "installer.py"
+FAILURE_SECONDS = 5.0
+"""How long a failed installation is reported to everybody who waits for it; after that, asking again tries again."""
+
+_KEPT_ENVIRONMENT = re.compile(
+    r"PIP_.*|PATH|HOME|LANG|TMPDIR|XDG_(CACHE|CONFIG)_HOME|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE",
+    re.IGNORECASE,
+)
+
+
+class Releases:
+    """The releases under one directory."""
+
+    def __init__(self, directory: Path, python: str, pinned: Path = PINNED) -> None:
+        self.directory, self.python, self.pinned = directory, python, pinned
+
+    def list(self) -> list[Release]:
+        """The releases on offer, newest first."""
+        versions = [path.stem.removeprefix("bodo-") for path in self.pinned.glob("bodo-*.txt")]
+        versions.sort(key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+        return [Release(version, self.installed(version)) for version in versions]
+
+    def path(self, version: str) -> Path:
+        """Where the environment of a release is."""
+        return self.directory / f"bodo-{version}"
+
+    def installed(self, version: str) -> bool:
+        """Whether it is there and whole."""
+        return (self.path(version) / ".complete").exists()
+
+    def install(self, version: str) -> None:
+        """Start installing, unless it is there or somebody is at it."""
+        requirements = self._requirements(version)
+        if self.installed(version):
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        release = self.path(version)
+        environment = {name: value for name, value in os.environ.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
+        if daemons.held(self._beside(version, "lock")):
+            return
+        self._beside(version, "failed.json").unlink(missing_ok=True)
+        self._beside(version, "log").unlink(missing_ok=True)
+        daemons.start(
+            [self.python, "-I", str(INSTALLER), str(release), str(requirements)],
+            lock=self._beside(version, "lock"),
+            log=self._beside(version, "log"),
+            environment=environment,
+        )
+
+    def ready(self, version: str) -> bool | Pending | Event:
+        """True once usable. An installer that was killed, or failed a while ago, is started again."""
+        if self.installed(version):
+            return True
+        if daemons.held(self._beside(version, "lock")):
+            return self._progress(version)
+        if self.installed(version):
+            return True
+        failure = self._beside(version, "failed.json")
+        if failure.exists() and time.time() - failure.stat().st_mtime < FAILURE_SECONDS:
+            log = self._beside(version, "log")
+            raise CloudError(
+                "ReleaseInstallFailed",
+                f"Bodo {version} could not be installed: {_meaningful(daemons.tail(log, 4000)) or kernel.get(failure)}",
+                f"Check the network, free disk space and the PIP_* settings, then try again. The whole log is {log}.",
+            )
+        self.install(version)
+        return self._progress(version)
+
+    def _progress(self, version: str) -> Event:
+        """How far the installer is: fetching the packages is most of it, unpacking them the rest."""
+        total = len(re.findall(r"^[A-Za-z0-9]\S*==", self._requirements(version).read_text(), re.MULTILINE))
+        fetched = re.findall(
+            r"^Collecting ([^=\s]+)", daemons.tail(self._beside(version, "log"), 1 << 20), re.MULTILINE
+        )
+        unpacked = len(list(self.path(version).glob("lib/python*/site-packages/*.dist-info")))
+        if len(fetched) < total:
+            what = f"{fetched[-1]} ({len(fetched)} of {total})" if fetched else "making the environment"
+            return Event("release", f"Installing Bodo {version}: {what}", progress=0.7 * len(fetched) / total)
+        done = min(unpacked, total)
+        message = f"Installing Bodo {version}: unpacking ({done} of {total})"
+        return Event("release", message, progress=min(0.99, 0.7 + 0.3 * done / total))
+
+    def _requirements(self, version: str) -> Path:
+        path = self.pinned / f"bodo-{version}.txt"
+        if "/" in version or not path.exists():
+            offered = ", ".join(release.version for release in self.list())
+            raise CloudError(
+                "ReleaseUnknown", f"There is no Bodo release {version}.", f"Choose one of {offered}.", permanent=True
+            )
+        return path
+
+    def _beside(self, version: str, suffix: str) -> Path:
+        return self.directory / f"bodo-{version}.{suffix}"
+
+
+def _meaningful(log: str) -> str:
+    """The lines of pip that say why, or its last ones."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    reasons = [line for line in lines if line.startswith(("ERROR", "WARNING: Retrying")) or "Error" in line]
+    return " ".join((reasons or lines)[-3:])[:600]
