@@ -24,6 +24,8 @@ help: ## List the targets
 install: ## Install everything into ./.venv (done by the other targets when needed)
 	@want=$$(cat requirements-dev.txt | sha256sum | cut -c1-64); \
 	if [ "$$(cat .venv/installed 2>/dev/null)" = "$$want" ] && $(PY) -c '' 2>/dev/null; then exit 0; fi; \
+	if [ -e .venv ] && [ ! -O .venv ]; then \
+	  echo "./.venv belongs to another account, which has to run make install. Or work in a copy of your own." >&2; exit 1; fi; \
 	command -v $(PYTHON) >/dev/null || { \
 	  echo "There is no $(PYTHON). Install Python 3.11 or newer: sudo apt install python3 python3-venv" >&2; exit 1; }; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
