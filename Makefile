@@ -80,8 +80,8 @@ clean: ## Remove ./.venv and all caches; the data stays
 
 # The demo's data is published as source only. It is built with the pinned setuptools, fetching nothing else.
 .venv/installed-demo: requirements-demo.txt | install
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --require-hashes \
-	  -r requirements-demo.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --use-pep517 --no-build-isolation \
+	  --require-hashes -r requirements-demo.txt
 	@touch $@
 
 .DEFAULT:
