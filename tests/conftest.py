@@ -14,10 +14,16 @@ import pytest
 
 _RUNNING = pytest.StashKey[ExitStack]()
 _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # its controller has set everything
+# A developer's own configuration must not change what is tested.
+_FOREIGN = (
+    *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SITE_URL", "ALLOWED_HOSTS", "CSRF_", "SECURE_", "BEHIND_TLS_PROXY"),
+    *("FORWARDED_ALLOW_IPS", "LOG_LEVEL", "PORTAL_", "EMAIL_", "PG", "AWS_", "AZURE_"),
+)
 
 if not _IS_WORKER:
-    for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY"):
-        os.environ.pop(name, None)
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN):
+            del os.environ[name]
     os.environ["PORTAL_HOME"] = tempfile.mkdtemp(prefix="portal-tests-")
     os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 
@@ -28,10 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from portal import embedded
 
     home = Path(os.environ["PORTAL_HOME"])
-    running = config.stash[_RUNNING] = ExitStack()
-    running.callback(shutil.rmtree, home, ignore_errors=True)
-    if not config.option.collectonly and not config.option.help:
-        running.enter_context(embedded.services(embedded.Home(home), durable=False))
+    with ExitStack() as running:
+        running.callback(shutil.rmtree, home, ignore_errors=True)
+        if not config.option.collectonly and not config.option.help:
+            running.enter_context(embedded.services(embedded.Home(home), durable=False))
+        config.stash[_RUNNING] = running.pop_all()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
