@@ -2,10 +2,13 @@
 
 Settings read PORTAL_HOME when they load, so it is set while this file is imported. DJANGO_SETTINGS_MODULE is therefore
 not in pyproject.toml: pytest-django would load the settings before any conftest.
+
+`pytest -p no:django tests/clouds` starts neither Django nor servers.
 """
 
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +17,11 @@ import pytest
 
 _RUNNING = pytest.StashKey[ExitStack]()
 _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # its controller has set everything
+
 # A developer's own configuration must not change what is tested.
 _FOREIGN = (
     *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "SITE_URL", "ALLOWED_HOSTS", "CSRF_", "SECURE_", "BEHIND_TLS_PROXY"),
-    *("FORWARDED_ALLOW_IPS", "LOG_LEVEL", "PORTAL_", "EMAIL_", "PG", "AWS_", "AZURE_"),
+    *("FORWARDED_ALLOW_IPS", "LOG_LEVEL", "PORTAL_", "EMAIL_", "PG", "AWS_", "AZURE_", "DJANGO_SETTINGS_MODULE"),
 )
 
 if not _IS_WORKER:
@@ -25,18 +29,25 @@ if not _IS_WORKER:
         if name.startswith(_FOREIGN):
             del os.environ[name]
     os.environ["PORTAL_HOME"] = tempfile.mkdtemp(prefix="portal-tests-")
-    os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+    if "no:django" not in sys.argv:
+        os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+
+if "DJANGO_SETTINGS_MODULE" in os.environ:
+    import django
+
+    django.setup()  # now, because a conftest below this one may import models
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if _IS_WORKER:
         return
-    from portal import embedded
-
     home = Path(os.environ["PORTAL_HOME"])
     with ExitStack() as running:
         running.callback(shutil.rmtree, home, ignore_errors=True)
-        if not config.option.collectonly and not config.option.help:
+        looks_only = config.option.collectonly or config.option.help
+        if "DJANGO_SETTINGS_MODULE" in os.environ and not looks_only:
+            from portal import embedded
+
             running.enter_context(embedded.services(embedded.Home(home), durable=False))
         config.stash[_RUNNING] = running.pop_all()
 
