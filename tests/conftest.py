@@ -6,6 +6,7 @@ not in pyproject.toml: pytest-django would load the settings before any conftest
 `pytest -p no:django tests/clouds` starts neither Django nor servers.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ if not _IS_WORKER:
         if name.startswith(_FOREIGN):
             del os.environ[name]
     os.environ["PORTAL_HOME"] = tempfile.mkdtemp(prefix="portal-tests-")
+    atexit.register(shutil.rmtree, os.environ["PORTAL_HOME"], ignore_errors=True)
     if "no:django" not in sys.argv:
         os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
 
@@ -43,7 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     home = Path(os.environ["PORTAL_HOME"])
     with ExitStack() as running:
-        running.callback(shutil.rmtree, home, ignore_errors=True)
         looks_only = config.option.collectonly or config.option.help
         if "DJANGO_SETTINGS_MODULE" in os.environ and not looks_only:
             from portal import embedded

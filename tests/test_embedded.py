@@ -67,7 +67,7 @@ def test_settings_and_address_name_the_same_database(home: Home) -> None:
     parsed = dj_database_url.parse(embedded.database_url(home))
     settings = embedded.database_settings(home)
     for name in ("ENGINE", "NAME", "USER", "PASSWORD", "HOST"):
-        assert parsed[name] == settings[name]  # type: ignore[literal-required]
+        assert parsed[name] == settings[name]
 
 
 def test_a_wrong_password_is_refused(home: Home) -> None:
