@@ -28,7 +28,7 @@ class PlanStep(Protocol):
 
     ``name`` is unique in the plan and never changes its meaning. ``fingerprint`` is what the resource was made from:
     where it differs from the ledger, the resource is deleted and made anew. Steps that share a ``group`` are made side
-    by side; any other step waits until all before it are ready.
+    by side, and deleted so; any other step waits until all before it are ready, or all after it absent.
     """
 
     @property
@@ -77,20 +77,24 @@ def _delete_unwanted(
 ) -> Step | None:
     fingerprints = {step.name: step.fingerprint for step in wanted}
     deleters = {step.name: step for step in [*known, *wanted]}
+    waiting: PlanStep | None = None
     for name in sorted(ledger, key=lambda name: -int(ledger[name]["order"])):
         entry = ledger[name]
         kept = fingerprints.get(name) == entry["fingerprint"] and entry["state"] != "deleting"
         if kept:
             continue
         step = deleters[name]
+        if waiting is not None and step.group != waiting.group:
+            break
         if entry["state"] != "deleting":
             entry["state"] = "deleting"
             return Step(handle, Pending(NOW), [Event(name, f"Removing {step.label}")])
         if not step.delete(entry["id"]):
-            return Step(handle, Pending(poll))
+            waiting = step
+            continue
         del ledger[name]
         return Step(handle, Pending(NOW), [Event(name, f"Removed {step.label}")])
-    return None
+    return None if waiting is None else Step(handle, Pending(poll))
 
 
 def _make_wanted(wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, dict[str, Any]], poll: float) -> Step:

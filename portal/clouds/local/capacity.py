@@ -32,7 +32,7 @@ class Capacity:
     @property
     def cores(self) -> int:
         """How many cores instances may have together."""
-        return max(1, int(len(os.sched_getaffinity(0)) * self.factor))
+        return max(1, round(len(os.sched_getaffinity(0)) * self.factor - 0.499999))
 
     @property
     def memory_per_core(self) -> int:

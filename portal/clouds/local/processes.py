@@ -21,6 +21,9 @@ RESERVED = re.compile(
 )
 """Environment variables that a job cannot set: the loader's, the launcher's and ours."""
 
+ANSWER_SECONDS = 10.0
+"""How long an agent has to answer."""
+
 NETWORK = {"FI_TCP_IFACE": "lo", "UCX_NET_DEVICES": "lo", "MPIR_CVAR_CH4_OFI_IFNAME": "lo"}
 """Keeps MPI, which listens on all interfaces by default, to the loopback."""
 
@@ -103,7 +106,7 @@ def ask(node: Path, request: dict[str, Any]) -> None:
     """One request to a node's agent. ``OSError`` where it does not answer."""
     token = (kernel.get(node / "node.json") or {}).get("token")
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(ANSWER_SECONDS)
         folder = os.open(node, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path may have 107 characters, and a node's directory more
             connection.connect(f"/proc/self/fd/{folder}/agent.sock")

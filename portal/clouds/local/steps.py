@@ -27,7 +27,7 @@ from portal.clouds.local.releases import Releases
 
 AGENT = Path(__file__).parent / "agent.py"
 _DELETE_SECONDS = 1.0
-_SHUTDOWN_SECONDS = 10.0
+SHUTDOWN_SECONDS = 10.0
 _ATTEMPTS = 3
 
 
@@ -232,7 +232,7 @@ class NodeStep:
                     processes.ask(self.directory, {"do": "shutdown"})
                 except (OSError, CloudError):
                     self._signal(signal.SIGTERM)
-            elif time.time() - leaving.stat().st_mtime > _SHUTDOWN_SECONDS:
+            elif time.time() - leaving.stat().st_mtime > SHUTDOWN_SECONDS:
                 self._signal(signal.SIGKILL)
             return False
         if processes.kill_strays(self.directory):

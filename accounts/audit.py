@@ -1,0 +1,61 @@
+"""The audit log: every write leaves one event in its own transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection, models
+
+from accounts.models import AuditEvent, Organization, User
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: a person with the address they come from, or the system with the reason it has."""
+
+    kind: str
+    label: str
+    user: User | None = None
+    address: str | None = None
+
+
+SYSTEM = Actor("system", "Bodo Cloud Platform")
+
+
+def system(reason: str) -> Actor:
+    """The platform itself, acting for a stated reason such as ``auto-pause``."""
+    return Actor("system", f"Bodo Cloud Platform ({reason})")
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person behind a request."""
+    user = request.user
+    assert isinstance(user, User)
+    return Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, request.META.get("REMOTE_ADDR") or None)
+
+
+def record(
+    actor: Actor, verb: str, subject: models.Model, *, organization: Organization | None, **detail: Any
+) -> AuditEvent:
+    """Write one event. ``verb`` is ``<object>.<action>``; ``detail`` is what of it matters, never a secret.
+
+    Raises RuntimeError outside a transaction: an event without its write, or a write without its event, must not be.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("An audit event belongs into the transaction of its write.")
+    return AuditEvent.objects.create(
+        organization=organization,
+        actor_kind=actor.kind,
+        actor_user=actor.user,
+        actor_label=actor.label,
+        verb=verb,
+        object_type=subject._meta.model_name or "",
+        object_id=str(subject.pk),
+        object_label=str(subject)[:300],
+        address=actor.address,
+        detail=detail,
+    )

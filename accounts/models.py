@@ -1,0 +1,149 @@
+"""Users, the organizations they belong to, and the audit log."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from accounts.permissions import OrganizationRole
+
+
+class UserManager(BaseUserManager["User"]):
+    """Users by e-mail address, in lower case."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """A user; without a password nobody can sign in."""
+        user = self.model(email=email.strip().lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """Staff with every right in the Django admin."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        """Used by Django's authentication."""
+        return self.get(email__iexact=username or "")
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person, signing in by e-mail."""
+
+    email = models.EmailField(max_length=254)
+    first_name = models.CharField(max_length=100, blank=True)
+    last_name = models.CharField(max_length=100, blank=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    date_joined = models.DateTimeField(default=timezone.now)
+    terms_version = models.CharField(max_length=40, blank=True)
+    terms_accepted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: list[str] = []
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique")]
+
+    def __str__(self) -> str:
+        return self.get_full_name()
+
+    def get_full_name(self) -> str:
+        """First and last name, or the e-mail address where there is none."""
+        return f"{self.first_name} {self.last_name}".strip() or self.email
+
+    def get_short_name(self) -> str:
+        """The first name, or the e-mail address."""
+        return self.first_name or self.email
+
+
+class OrganizationQuerySet(models.QuerySet["Organization"]):
+    """Organizations."""
+
+    def of(self, user: User) -> OrganizationQuerySet:
+        """Those that a user belongs to, by name."""
+        return self.filter(memberships__user=user).order_by("name")
+
+
+class Organization(models.Model):
+    """The tenant for billing and for cloud resources."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(default=timezone.now)
+    members = models.ManyToManyField(User, through="Membership", related_name="organizations")
+
+    objects = OrganizationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("name"), name="organization_name_unique")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Memberships."""
+
+    def in_organization(self, organization: Organization) -> MembershipQuerySet:
+        """Those of one organization, with their users, by name."""
+        rows = self.filter(organization=organization).select_related("user")
+        return rows.order_by("user__first_name", "user__last_name", "user__email")
+
+
+class Membership(models.Model):
+    """A user's place in an organization."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=OrganizationRole.choices)
+    joined_at = models.DateTimeField(default=timezone.now)
+
+    objects = MembershipQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.organization}: {self.get_role_display()}"
+
+
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    """Audit events."""
+
+    def in_organization(self, organization: Organization) -> AuditEventQuerySet:
+        """Those of one organization."""
+        return self.filter(organization=organization)
+
+
+class AuditEvent(models.Model):
+    """Who did what to which object, from where. Written in the transaction of the write itself."""
+
+    number = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+    organization = models.ForeignKey(Organization, null=True, on_delete=models.PROTECT, related_name="audit_events")
+    actor_kind = models.CharField(max_length=10)
+    actor_user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL)
+    actor_label = models.CharField(max_length=300)
+    verb = models.CharField(max_length=60)
+    object_type = models.CharField(max_length=40)
+    object_id = models.CharField(max_length=40)
+    object_label = models.CharField(max_length=300)
+    address = models.GenericIPAddressField(null=True)
+    detail = models.JSONField(default=dict)
+
+    objects = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-number"], name="audit_by_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.actor_label} {self.verb} {self.object_label}"

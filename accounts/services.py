@@ -1,0 +1,51 @@
+"""Every write of the accounts app."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import Membership, Organization, User
+from accounts.permissions import OrganizationRole
+from portal.errors import UserError
+
+
+@transaction.atomic
+def create_organization(*, actor: Actor, name: str, owner: User) -> Organization:
+    """An organization with its first OWNER. Raises UserError(NameTaken)."""
+    try:
+        with transaction.atomic():
+            organization = Organization.objects.create(name=name)
+    except IntegrityError:
+        raise UserError(
+            "NameTaken", "An organization of this name exists.", "Choose another name, such as firstname_lastname."
+        ) from None
+    Membership.objects.create(organization=organization, user=owner, role=OrganizationRole.OWNER)
+    audit.record(actor, "organization.create", organization, organization=organization, owner=owner.email)
+    return organization
+
+
+@transaction.atomic
+def sign_up(*, user: User, organization_name: str, address: str | None) -> Organization:
+    """What a self-service sign-up leaves beside the user: accepted terms, and an organization of their own."""
+    actor = Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, address)
+    user.terms_version = settings.PORTAL_TERMS_VERSION
+    user.terms_accepted_at = timezone.now()
+    user.save(update_fields=["terms_version", "terms_accepted_at"])
+    organization = create_organization(actor=actor, name=organization_name, owner=user)
+    audit.record(actor, "user.sign_up", user, organization=organization, terms=user.terms_version)
+    return organization
+
+
+@transaction.atomic
+def add_member(*, actor: Actor, organization: Organization, user: User, role: OrganizationRole) -> Membership:
+    """Put a user into an organization; somebody who is in keeps the role they have."""
+    membership, created = Membership.objects.get_or_create(
+        organization=organization, user=user, defaults={"role": role}
+    )
+    if created:
+        audit.record(actor, "membership.create", membership, organization=organization, role=role)
+    return membership

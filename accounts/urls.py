@@ -1,0 +1,13 @@
+"""Addresses of people and organizations."""
+
+from django.urls import path
+
+from accounts import views
+
+app_name = "accounts"
+urlpatterns = [
+    path("organizations/new/", views.organization_new, name="organization_new"),
+    path("o/<uuid:organization>/people/", views.people, name="people"),
+    path("o/<uuid:organization>/audit/", views.audit_log, name="audit"),
+    path("o/<uuid:organization>/events/", views.organization_events, name="events"),
+]

@@ -1,0 +1,80 @@
+"""Pages of people and organizations."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+
+from accounts import services
+from accounts.access import OrganizationRequest, organization_view, public_view, signed_in_view
+from accounts.audit import actor_of
+from accounts.forms import OrganizationForm
+from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.permissions import OrganizationRole, Perm, WorkspaceRole, organization_matrix, workspace_matrix
+from portal import events
+from portal.errors import UserError
+from portal.forms import form_response
+from portal.paging import page
+
+
+@public_view()
+def home(request: HttpRequest) -> HttpResponse:
+    """The landing page, or the way to the person's first organization."""
+    if not isinstance(request.user, User):
+        return render(request, "home.html")
+    organization = Organization.objects.of(request.user).first()
+    if organization is None:
+        return redirect("accounts:organization_new")
+    return redirect("workspaces:list", organization.pk)
+
+
+@signed_in_view(("GET", "HEAD", "POST"))
+def organization_new(request: HttpRequest) -> HttpResponse:
+    """Make another organization."""
+    form = OrganizationForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        assert isinstance(request.user, User)
+        try:
+            organization = services.create_organization(
+                actor=actor_of(request), name=form.cleaned_data["name"], owner=request.user
+            )
+        except UserError as error:
+            form.add_error("name", f"{error.message} {error.hint}")
+        else:
+            return redirect("workspaces:list", organization.pk)
+    return form_response(request, "accounts/organization_new.html", form)
+
+
+@organization_view(Perm.ORG_VIEW)
+def people(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """Who is in the organization, and what each role may do."""
+    context = {
+        "nav": "people",
+        "members": Membership.objects.in_organization(organization),
+        "organization_roles": OrganizationRole.labels,
+        "matrix_organization": organization_matrix(),
+        "workspace_roles": WorkspaceRole.labels,
+        "matrix_workspace": workspace_matrix(),
+    }
+    return render(request, "accounts/people.html", context)
+
+
+@organization_view(Perm.AUDIT_VIEW)
+def audit_log(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """What was done in the organization, newest first."""
+    shown = page(request, AuditEvent.objects.in_organization(organization))
+    return render(request, "accounts/audit.html", {"nav": "audit", "page": shown, "events": shown.rows})
+
+
+@organization_view(Perm.ORG_VIEW)
+def organization_events(request: OrganizationRequest, organization: Organization) -> HttpResponseBase:
+    """The event stream of an organization's pages."""
+    user_id = request.user.pk
+
+    async def allowed() -> bool:
+        return await Membership.objects.filter(
+            user_id=user_id, organization=organization, user__is_active=True
+        ).aexists()
+
+    return events.stream(organization.pk, allowed)

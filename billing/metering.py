@@ -1,0 +1,64 @@
+"""Keeps the usage intervals in step with the ledgers. Reads the ledger; nobody calls billing to bill."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from billing.models import MeteredCluster, Rate, UsageInterval
+from billing.usage import intervals
+from clusters.models import Cluster
+
+
+def meter(limit: int = 1000) -> int:
+    """Take over every ledger that grew since the last time, and return how many did."""
+    behind = Cluster.objects.filter(
+        Q(metered=None) | ~Q(metered__ledger_length=F("ledger_length")), ledger_length__gt=0
+    )
+    clusters = list(behind.values_list("pk", flat=True)[:limit])
+    for cluster_id in clusters:
+        rebuild(cluster_id)
+    return len(clusters)
+
+
+@transaction.atomic
+def rebuild(cluster_id: UUID) -> None:
+    """Write the intervals of one cluster anew from its whole ledger. An interval keeps the rate it started with."""
+    rows = Cluster.objects.select_for_update(of=("self",)).select_related("workspace__cloud_configuration")
+    cluster = rows.get(pk=cluster_id)
+    found = intervals(cluster.transitions.order_by("seq"))
+    kept_rates = dict(UsageInterval.objects.filter(cluster=cluster).values_list("started_at", "hourly"))
+    UsageInterval.objects.filter(cluster=cluster).delete()
+    provider = cluster.workspace.cloud_configuration.provider
+    rates = {
+        interval.started_at: kept_rates.get(interval.started_at)
+        or rate_at(provider, interval.instance_type, interval.started_at)
+        for interval in found
+    }
+    UsageInterval.objects.bulk_create(
+        UsageInterval(
+            organization_id=cluster.workspace.organization_id,
+            workspace_id=cluster.workspace_id,
+            cluster=cluster,
+            started_at=interval.started_at,
+            ended_at=interval.ended_at,
+            instance_type=interval.instance_type,
+            instances=interval.instances,
+            hourly=rates[interval.started_at],
+        )
+        for interval in found
+    )
+    MeteredCluster.objects.update_or_create(cluster=cluster, defaults={"ledger_length": cluster.ledger_length})
+
+
+def rate_at(provider: str, instance_type: str, at: datetime) -> Decimal:
+    """US dollars for one instance and hour at a time; 0 where the operator has set none."""
+    rates = Rate.objects.filter(
+        Q(valid_to=None) | Q(valid_to__gt=at), provider=provider, instance_type=instance_type, valid_from__lte=at
+    )
+    rate = rates.order_by("-valid_from").first()
+    return rate.hourly if rate else Decimal(0)

@@ -1,0 +1,81 @@
+"""From ledger to money: pure functions, the same answer every time.
+
+the interval opens   when the cluster *is* RUNNING (a creation that fails costs nothing)
+it closes            when somebody *asks* for pause, stop, restart or deletion, however long that takes; or at failure
+fewer instances      count from the request (they were asked to go)
+more instances       count from when they are there
+minutes              half up: 30 seconds are one minute, 29 are none; per interval
+parts of an interval (days, months) are differences of the rounded whole, so that they always add up to it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from clusters.ledger import RESTART
+from clusters.models import ClusterStatus, Transition, TransitionKind
+from portal.clouds.base import Target
+
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One size of one cluster from ``started_at`` (UTC) until ``ended_at``; None while it lasts."""
+
+    started_at: datetime
+    ended_at: datetime | None
+    instance_type: str
+    instances: int
+
+
+def intervals(ledger: Iterable[Transition]) -> list[Interval]:
+    """The intervals of one cluster, from its whole ledger in the order of ``seq``."""
+    found: list[Interval] = []
+    start: datetime | None = None
+    instance_type, instances = "", 0
+
+    def close(at: datetime) -> None:
+        nonlocal start
+        if start is not None and at > start:
+            found.append(Interval(start, at, instance_type, instances))
+        start = None
+
+    for line in ledger:
+        running = line.kind == TransitionKind.STATUS and line.status == ClusterStatus.RUNNING
+        if running or (line.kind == TransitionKind.SCALED and start is not None):
+            if start is not None and line.instances == instances:
+                continue
+            close(line.at)
+            start, instance_type, instances = line.at, line.instance_type, line.instances
+        elif line.kind == TransitionKind.STATUS and start is not None:
+            close(line.at)
+        elif line.kind == TransitionKind.REQUEST and start is not None:
+            if line.status in {Target.PAUSED, Target.STOPPED, Target.TERMINATED, RESTART}:
+                close(line.at)
+            elif line.instances < instances:
+                close(line.at)
+                start, instances = line.at, line.instances
+    if start is not None:
+        found.append(Interval(start, None, instance_type, instances))
+    return found
+
+
+def minutes_between(start: datetime, end: datetime) -> int:
+    """Whole minutes, half up; 0 where the end is not after the start."""
+    seconds = Decimal((end - start).total_seconds()) if end > start else Decimal(0)
+    return int((seconds / 60).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def minutes_within(started_at: datetime, ended_at: datetime, start: datetime, end: datetime) -> int:
+    """The minutes of an interval that fall into ``[start, end)``: parts of an interval add up to the whole."""
+    first, last = max(started_at, min(start, ended_at)), min(ended_at, max(end, started_at))
+    return max(0, minutes_between(started_at, last) - minutes_between(started_at, first))
+
+
+def cost(minutes: int, instances: int, hourly: Decimal) -> Decimal:
+    """US dollars for that many minutes of that many instances, exact; money is rounded where it is shown."""
+    return Decimal(minutes) * instances * hourly / 60

@@ -1,0 +1,26 @@
+"""The clusters app."""
+
+from django.apps import AppConfig
+
+
+class ClustersConfig(AppConfig):
+    """Clusters, their nodes and the ledger of their transitions."""
+
+    name = "clusters"
+
+    def ready(self) -> None:
+        """Make the machine and the periodic work known, and answer for the clusters that keep a workspace."""
+        from clusters import reconcile as clusters
+        from clusters import services
+        from clusters.models import Cluster
+        from portal import reconcile, scheduler
+        from workspaces import services as workspaces
+        from workspaces.models import Workspace
+
+        def clusters_in(workspace: Workspace) -> list[str]:
+            return list(Cluster.objects.in_workspace(workspace).values_list("name", flat=True))
+
+        workspaces.clusters_in = clusters_in
+        reconcile.register(clusters.ClusterMachine())
+        scheduler.every(2, "observe clusters", clusters.observe)
+        scheduler.every(5, "pause idle clusters", services.pause_idle)

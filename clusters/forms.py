@@ -1,0 +1,134 @@
+"""Forms of the clusters app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from accounts.forms import NameField
+from clusters.models import ClusterStatus
+from portal.clouds.base import CloudError, InstanceType
+from workspaces.clouds import cloud_of
+from workspaces.models import Workspace
+
+MAX_INSTANCES = 1000
+MAX_MINUTES = 60 * 24 * 7
+
+
+class TagsField(forms.CharField):
+    """Tags as lines of ``key=value``; the value is a dict."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **{"required": False, "widget": forms.Textarea(attrs={"rows": 2}), "max_length": 4000, **options}
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        """A dict as lines."""
+        return "\n".join(f"{key}={text}" for key, text in value.items()) if isinstance(value, dict) else value
+
+    def clean(self, value: Any) -> Any:
+        """Lines as a dict; at most 40, keys of 128 and values of 256 characters, which is what the clouds allow."""
+        tags: dict[str, str] = {}
+        for line in (super().clean(value) or "").splitlines():
+            if not line.strip():
+                continue
+            key, separator, text = line.partition("=")
+            key, text = key.strip(), text.strip()
+            if not separator or not key:
+                raise ValidationError("Write one key=value per line.", code="format")
+            if len(key) > 128 or len(text) > 256:
+                raise ValidationError("Keys have at most 128 characters, values 256.", code="length")
+            if key.lower().startswith(("portal:", "aws:")):
+                raise ValidationError(f"{key}: this prefix is the platform's own.", code="reserved")
+            tags[key] = text
+        if len(tags) > 40:
+            raise ValidationError("At most 40 tags.", code="many")
+        return tags
+
+
+def minutes_field(label: str, help_text: str, initial: int) -> forms.IntegerField:
+    """A number of idle minutes; 0 is never."""
+    return forms.IntegerField(min_value=0, max_value=MAX_MINUTES, initial=initial, label=label, help_text=help_text)
+
+
+class ClusterForm(forms.Form):
+    """A new cluster."""
+
+    name = NameField(label="Cluster name")
+    instance_type = forms.ChoiceField(label="Instance type")
+    instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, initial=1, label="Number of instances")
+    release = forms.ChoiceField(label="Bodo version")
+    auto_pause_minutes = minutes_field(
+        "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
+    )
+    auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
+    description = forms.CharField(max_length=1000, required=False, label="Description")
+    tags = TagsField(label="Tags", help_text="One key=value per line.")
+
+    def __init__(self, *args: Any, workspace: Workspace, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.list_error: CloudError | None = None
+        cloud = cloud_of(workspace.cloud_configuration)
+        try:
+            types = cloud.instance_types(workspace.region)
+            releases = cloud.releases()
+        except CloudError as error:
+            types, releases, self.list_error = [], [], error
+        _choices(self.fields["instance_type"], [(kind.name, label_of(kind)) for kind in types])
+        _choices(self.fields["release"], [(release.version, f"Bodo {release.version}") for release in releases])
+
+
+class ClusterEditForm(forms.Form):
+    """What of a cluster can be changed: everything when it is stopped, else what needs no new machines."""
+
+    name = NameField(label="Cluster name")
+    instance_type = forms.ChoiceField(label="Instance type")
+    release = forms.ChoiceField(label="Bodo version")
+    auto_pause_minutes = minutes_field(
+        "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
+    )
+    auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
+    description = forms.CharField(max_length=1000, required=False, label="Description")
+    tags = TagsField(label="Tags", help_text="One key=value per line.")
+
+    def __init__(self, *args: Any, workspace: Workspace, stopped: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not stopped:
+            for name in ("instance_type", "release", "tags"):
+                del self.fields[name]
+            return
+        cloud = cloud_of(workspace.cloud_configuration)
+        types, releases = cloud.instance_types(workspace.region), cloud.releases()
+        _choices(self.fields["instance_type"], [(kind.name, label_of(kind)) for kind in types])
+        _choices(self.fields["release"], [(release.version, f"Bodo {release.version}") for release in releases])
+
+
+class ScaleForm(forms.Form):
+    """Another number of instances."""
+
+    instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, label="Number of instances")
+
+
+class ClusterFilter(forms.Form):
+    """Which clusters a list shows."""
+
+    q = forms.CharField(required=False, max_length=100, label="Name contains")
+    status = forms.ChoiceField(
+        required=False,
+        label="Status",
+        choices=[("", "Any status"), *((s, s) for s in ClusterStatus.values if s != ClusterStatus.TERMINATED)],
+    )
+
+
+def label_of(kind: InstanceType) -> str:
+    """An instance type as a choice shows it."""
+    cores = f"{kind.cores} core{'s' if kind.cores != 1 else ''}"
+    return f"{kind.name} · {cores} · {kind.memory / 1024:.1f} GiB"
+
+
+def _choices(field: forms.Field, choices: list[tuple[str, str]]) -> None:
+    assert isinstance(field, forms.ChoiceField)
+    field.choices = choices

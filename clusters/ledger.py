@@ -1,0 +1,39 @@
+"""The ledger of a cluster: what was asked for and what was reached, in order. The bill is made from it and from nothing else.
+
+Called inside the transaction of the change itself, with the cluster's row locked; the caller saves ``ledger_length``.
+"""
+
+from __future__ import annotations
+
+from accounts.audit import Actor
+from clusters.models import Cluster, Transition, TransitionKind
+
+RESTART = "RESTART"
+
+
+def requested(cluster: Cluster, actor: Actor, *, restart: bool = False) -> None:
+    """Somebody asked for the cluster's present target, or for a restart."""
+    _append(cluster, TransitionKind.REQUEST, RESTART if restart else cluster.target, cluster.instances, actor.label)
+
+
+def reached(cluster: Cluster) -> None:
+    """The cluster's status is what it now says."""
+    _append(cluster, TransitionKind.STATUS, cluster.status, cluster.deployed_instances, "")
+
+
+def scaled(cluster: Cluster) -> None:
+    """The number of deployed instances changed while running."""
+    _append(cluster, TransitionKind.SCALED, cluster.status, cluster.deployed_instances, "")
+
+
+def _append(cluster: Cluster, kind: TransitionKind, status: str, instances: int, actor_label: str) -> None:
+    cluster.ledger_length += 1
+    Transition.objects.create(
+        cluster=cluster,
+        seq=cluster.ledger_length,
+        kind=kind,
+        status=status,
+        instance_type=cluster.instance_type,
+        instances=instances,
+        actor_label=actor_label,
+    )

@@ -1,0 +1,182 @@
+"""Clusters, their states, and the ledger of their transitions, from which the bill is made."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from portal.clouds.base import ClusterSpec, Target
+from portal.models import NextNumber, Reconciled
+from workspaces.models import Workspace
+
+
+class ClusterStatus(models.TextChoices):
+    """Where a cluster stands."""
+
+    NEW = "NEW"
+    INPROGRESS = "INPROGRESS"
+    INITIALIZING = "INITIALIZING"
+    RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+
+
+S = ClusterStatus
+_LEAVING = frozenset({S.PAUSING, S.STOPPING, S.TERMINATING})
+TRANSITIONS: dict[str, frozenset[str]] = {
+    S.NEW: frozenset({S.INPROGRESS, S.FAILED}) | _LEAVING,
+    S.INPROGRESS: frozenset({S.INITIALIZING, S.RUNNING, S.FAILED}) | _LEAVING,
+    S.INITIALIZING: frozenset({S.INPROGRESS, S.RUNNING, S.FAILED}) | _LEAVING,
+    S.RUNNING: frozenset({S.INPROGRESS, S.FAILED}) | _LEAVING,
+    S.PAUSING: frozenset({S.PAUSED, S.FAILED, S.INPROGRESS}) | _LEAVING,
+    S.PAUSED: frozenset({S.INPROGRESS, S.FAILED}) | _LEAVING,
+    S.STOPPING: frozenset({S.STOPPED, S.FAILED, S.INPROGRESS}) | _LEAVING,
+    S.STOPPED: frozenset({S.INPROGRESS, S.FAILED}) | _LEAVING,
+    S.FAILED: frozenset({S.INPROGRESS}) | _LEAVING,
+    S.TERMINATING: frozenset({S.TERMINATED, S.FAILED}),
+    S.TERMINATED: frozenset(),
+}
+"""NEW → INPROGRESS → INITIALIZING → RUNNING, and from there to PAUSED, STOPPED or TERMINATED and, but for the last, back."""
+
+
+class ClusterQuerySet(models.QuerySet["Cluster"]):
+    """Clusters."""
+
+    def in_workspace(self, workspace: Workspace) -> ClusterQuerySet:
+        """Those of one workspace that are not gone."""
+        return self.filter(workspace=workspace).exclude(status=ClusterStatus.TERMINATED)
+
+    def search(self, text: str) -> ClusterQuerySet:
+        """Those whose name contains ``text``."""
+        return self.filter(name__icontains=text) if text else self
+
+    def usable(self) -> ClusterQuerySet:
+        """Those on which a run can be put: running, paused, or on the way to running."""
+        usable = {S.NEW, S.INPROGRESS, S.INITIALIZING, S.RUNNING, S.PAUSING, S.PAUSED}
+        return self.filter(status__in=usable).exclude(target__in=[Target.STOPPED, Target.TERMINATED])
+
+
+class Cluster(Reconciled):
+    """Machines that run Bodo. ``target`` is what people want, ``status`` how far it is.
+
+    ``instances`` is wanted, ``deployed_instances`` is there. ``generation`` grows with each restart and
+    ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    number = models.BigIntegerField(unique=True, editable=False, db_default=NextNumber("clusters_cluster_number"))
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="clusters")
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=1000, blank=True)
+    tags = models.JSONField(default=dict, blank=True)
+    instance_type = models.CharField(max_length=60)
+    instances = models.PositiveIntegerField()
+    deployed_instances = models.PositiveIntegerField(default=0)
+    release = models.CharField(max_length=40)
+    auto_pause_minutes = models.PositiveIntegerField(default=0)
+    auto_stop_minutes = models.PositiveIntegerField(default=0)
+    generation = models.PositiveIntegerField(default=1)
+    deployed_generation = models.PositiveIntegerField(default=0)
+    status = models.CharField(max_length=20, choices=ClusterStatus.choices, default=ClusterStatus.NEW)
+    status_at = models.DateTimeField(default=timezone.now)
+    target = models.CharField(max_length=20, default=Target.RUNNING.value)
+    busy_with = models.UUIDField(null=True, editable=False)
+    last_activity_at = models.DateTimeField(default=timezone.now)
+    nodes = models.JSONField(default=list, editable=False)
+    ledger_length = models.PositiveIntegerField(default=0, editable=False)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ClusterQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "workspace", Lower("name"), condition=~Q(status=ClusterStatus.TERMINATED), name="cluster_name_unique"
+            ),
+            models.CheckConstraint(condition=Q(instances__gte=1), name="cluster_instances_positive"),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="cluster_due"),
+            models.Index(
+                fields=["workspace", "-number"],
+                condition=~Q(status=ClusterStatus.TERMINATED),
+                name="cluster_by_workspace",
+            ),
+            models.Index(fields=["status"], condition=Q(status="RUNNING"), name="cluster_running"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The cluster's page."""
+        return reverse("clusters:detail", args=[self.workspace_id, self.pk])
+
+    def spec(self) -> ClusterSpec:
+        """What the cloud should make of it."""
+        return ClusterSpec(
+            id=str(self.pk),
+            name=self.name,
+            workspace=self.workspace.spec(),
+            workspace_handle=self.workspace.handle,
+            instance_type=self.instance_type,
+            instances=self.instances,
+            release=self.release,
+            generation=self.generation,
+            tags=self.tags,
+        )
+
+    @property
+    def free(self) -> bool:
+        """Whether a run may start on it now: running as wanted, and nobody has it."""
+        return (
+            self.status == ClusterStatus.RUNNING
+            and self.target == Target.RUNNING
+            and self.busy_with is None
+            and self.instances == self.deployed_instances
+            and self.generation == self.deployed_generation
+        )
+
+
+class TransitionKind(models.TextChoices):
+    """What a line of the ledger says."""
+
+    REQUEST = "REQUEST", "Requested"
+    STATUS = "STATUS", "Became"
+    SCALED = "SCALED", "Scaled"
+
+
+class Transition(models.Model):
+    """One line of a cluster's ledger, never changed: a request by somebody, a status reached, or a change of size.
+
+    ``seq`` counts from 1 per cluster; the cluster's row lock keeps the count. ``instances`` and ``instance_type`` are what
+    was deployed (STATUS, SCALED) or wanted (REQUEST) at that time. ``status`` holds the target for a REQUEST.
+    """
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="transitions")
+    seq = models.PositiveIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=10, choices=TransitionKind.choices)
+    status = models.CharField(max_length=20)
+    instance_type = models.CharField(max_length=60)
+    instances = models.PositiveIntegerField()
+    actor_label = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["cluster", "seq"], name="transition_seq_unique")]
+        ordering = ["cluster", "seq"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.status}"

@@ -1,0 +1,284 @@
+"""Every write that people and the platform make on clusters. They state wishes; ``clusters.reconcile`` makes them true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import Actor
+from clusters import ledger
+from clusters.models import Cluster, ClusterStatus
+from portal import events, queue
+from portal.clouds.base import Target
+from portal.errors import UserError
+from workspaces.models import Workspace, WorkspaceStatus
+
+S = ClusterStatus
+ANY = frozenset(S) - {S.TERMINATED, S.TERMINATING}
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something a person can ask of a cluster: from which statuses, toward which target, and what it does to the machines."""
+
+    name: str
+    label: str
+    target: Target
+    allowed: frozenset[str]
+    refusal: str
+    danger: bool = False
+    confirm: str = ""
+    restarts: bool = False
+
+
+ACTIONS: dict[str, Action] = {
+    action.name: action
+    for action in (
+        Action(
+            "resume",
+            "Resume",
+            Target.RUNNING,
+            frozenset({S.PAUSED, S.STOPPED, S.FAILED}),
+            "It is not paused or stopped.",
+        ),
+        Action("pause", "Pause", Target.PAUSED, frozenset({S.RUNNING}), "Only a running cluster can be paused."),
+        Action(
+            "restart",
+            "Restart",
+            Target.RUNNING,
+            frozenset({S.RUNNING}),
+            "Only a running cluster can be restarted.",
+            confirm="All machines start anew. A run that is under way is cancelled.",
+            restarts=True,
+        ),
+        Action(
+            "stop",
+            "Stop",
+            Target.STOPPED,
+            frozenset({S.NEW, S.INPROGRESS, S.INITIALIZING, S.RUNNING, S.PAUSING, S.PAUSED, S.FAILED}),
+            "It is stopped already.",
+            confirm="The machines and their disks are removed; the definition stays. A run that is under way is cancelled.",
+        ),
+        Action(
+            "delete",
+            "Delete",
+            Target.TERMINATED,
+            ANY,
+            "It is being deleted already.",
+            danger=True,
+            confirm="The cluster is removed for good. A run that is under way is cancelled. Logs of its runs stay.",
+        ),
+    )
+}
+
+
+@transaction.atomic
+def create_cluster(
+    *,
+    actor: Actor,
+    workspace: Workspace,
+    name: str,
+    instance_type: str,
+    instances: int,
+    release: str,
+    auto_pause_minutes: int = 0,
+    auto_stop_minutes: int = 0,
+    description: str = "",
+    tags: dict[str, str] | None = None,
+) -> Cluster:
+    """A cluster, to be deployed. Minutes of 0 mean never. Raises UserError(NameTaken, WorkspaceNotReady)."""
+    place = Workspace.objects.select_for_update().get(pk=workspace.pk)
+    if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
+        raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
+    try:
+        with transaction.atomic():
+            cluster = Cluster.objects.create(
+                workspace=place,
+                name=name,
+                instance_type=instance_type,
+                instances=instances,
+                release=release,
+                auto_pause_minutes=auto_pause_minutes,
+                auto_stop_minutes=auto_stop_minutes,
+                description=description,
+                tags=tags or {},
+                created_by=actor.user,
+            )
+    except IntegrityError:
+        raise UserError(
+            "NameTaken", "A cluster of this name exists in the workspace.", "Choose another name."
+        ) from None
+    ledger.requested(cluster, actor)
+    cluster.save(update_fields=["ledger_length"])
+    _record(actor, "cluster.create", cluster, instance_type=instance_type, instances=instances, release=release)
+    nudge(cluster)
+    return cluster
+
+
+@transaction.atomic
+def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
+    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow) where the status does not allow it."""
+    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    refusal = refusal_of(row, action)
+    if refusal:
+        raise UserError("NotNow", f"{row.name} is {row.status}. {refusal}", "Its page shows what can be done now.")
+    row.target = action.target
+    if action.restarts:
+        row.generation += 1
+    row.failure_code = row.failure_message = row.failure_hint = ""
+    if actor.kind != "system":
+        row.last_activity_at = timezone.now()
+    ledger.requested(row, actor, restart=action.restarts)
+    _wish(
+        row,
+        "target",
+        "generation",
+        "failure_code",
+        "failure_message",
+        "failure_hint",
+        "last_activity_at",
+        "ledger_length",
+    )
+    _record(actor, f"cluster.{action.name}", row, status=row.status)
+    nudge(row)
+    return row
+
+
+def refusal_of(cluster: Cluster, action: Action) -> str:
+    """Why an action cannot be asked for now; empty when it can."""
+    if cluster.target == Target.TERMINATED:
+        return "It is being deleted."
+    if cluster.status not in action.allowed:
+        return action.refusal
+    if cluster.target == action.target and not action.restarts and not cluster.failure_code:
+        return "That is under way already."
+    if action.restarts and cluster.generation != cluster.deployed_generation:
+        return "A restart is under way already."
+    return ""
+
+
+def can_scale(cluster: Cluster) -> bool:
+    """Whether the number of instances can be changed now: at run time, or at rest."""
+    at_rest = cluster.status in {S.PAUSED, S.STOPPED, S.FAILED}
+    running = cluster.status == S.RUNNING and cluster.target == Target.RUNNING
+    return cluster.target != Target.TERMINATED and (at_rest or running)
+
+
+@transaction.atomic
+def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
+    """Another number of instances. A running cluster changes between two runs. Raises UserError(NotNow)."""
+    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    if not can_scale(row):
+        raise UserError("NotNow", f"{row.name} is {row.status}.", "It can be scaled when it is running or at rest.")
+    before, row.instances = row.instances, instances
+    if before == instances:
+        return
+    row.last_activity_at = timezone.now()
+    ledger.requested(row, actor)
+    _wish(row, "instances", "last_activity_at", "ledger_length")
+    _record(actor, "cluster.scale", row, before=before, after=instances)
+    nudge(row)
+
+
+CHANGEABLE_RUNNING = ("name", "description", "auto_pause_minutes", "auto_stop_minutes")
+CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags")
+
+
+@transaction.atomic
+def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
+    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken)."""
+    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    allowed = CHANGEABLE_STOPPED if row.status == S.STOPPED and row.target == Target.STOPPED else CHANGEABLE_RUNNING
+    changes = {field: value for field, value in changes.items() if getattr(row, field) != value}
+    refused = [field for field in changes if field not in allowed]
+    if refused:
+        raise UserError(
+            "NotNow",
+            f"{', '.join(refused).replace('_', ' ')} cannot be changed while {row.name} is {row.status}.",
+            "Stop the cluster first.",
+        )
+    if not changes:
+        return
+    before = {field: getattr(row, field) for field in changes}
+    for field, value in changes.items():
+        setattr(row, field, value)
+    try:
+        with transaction.atomic():
+            row.save(update_fields=list(changes))
+    except IntegrityError:
+        raise UserError(
+            "NameTaken", "A cluster of this name exists in the workspace.", "Choose another name."
+        ) from None
+    _record(actor, "cluster.update", row, before=before, after=changes)
+    events.notify(row.workspace_id, f"cluster-{row.pk}")
+
+
+# --- for the apps above ---------------------------------------------------------------------------------------------
+
+
+def claim(cluster_id: UUID, holder: UUID) -> bool:
+    """Take a free cluster for oneself. Inside a transaction; True also if the holder has it already."""
+    row = Cluster.objects.select_for_update().get(pk=cluster_id)
+    if row.busy_with == holder:
+        return True
+    if not row.free:
+        return False
+    row.busy_with = holder
+    row.last_activity_at = timezone.now()
+    row.save(update_fields=["busy_with", "last_activity_at"])
+    events.notify(row.workspace_id, f"cluster-{row.pk}")
+    return True
+
+
+def release(cluster_id: UUID, holder: UUID) -> None:
+    """Give a cluster back; activity ends now."""
+    free = {"busy_with": None, "last_activity_at": timezone.now()}
+    if Cluster.objects.filter(pk=cluster_id, busy_with=holder).update(**free):
+        nudge(Cluster.objects.get(pk=cluster_id))
+
+
+def pause_idle() -> int:
+    """Pause and stop what has been idle for as long as its owners said, and return how many there were."""
+    now = timezone.now()
+    count = 0
+    idle = Cluster.objects.filter(busy_with=None, due_at=None)
+    stoppable = idle.filter(status__in=[S.RUNNING, S.PAUSED], auto_stop_minutes__gt=0)
+    for cluster in stoppable.exclude(target__in=[Target.STOPPED, Target.TERMINATED]):
+        if (now - cluster.last_activity_at).total_seconds() >= cluster.auto_stop_minutes * 60:
+            count += _let_go(cluster, ACTIONS["stop"], "auto-stop")
+    for cluster in idle.filter(status=S.RUNNING, target=Target.RUNNING, auto_pause_minutes__gt=0):
+        if (now - cluster.last_activity_at).total_seconds() >= cluster.auto_pause_minutes * 60:
+            count += _let_go(cluster, ACTIONS["pause"], "auto-pause")
+    return count
+
+
+@transaction.atomic
+def _let_go(seen: Cluster, action: Action, reason: str) -> bool:
+    row = Cluster.objects.select_for_update().get(pk=seen.pk)
+    if row.busy_with or row.last_activity_at != seen.last_activity_at or refusal_of(row, action):
+        return False
+    act(actor=audit.system(reason), cluster=row, action=action)
+    return True
+
+
+def nudge(cluster: Cluster) -> None:
+    """Wake the reconciler and the pages, after the commit."""
+    queue.enqueue("cluster", cluster.pk)
+    events.notify(cluster.workspace_id, f"cluster-{cluster.pk}")
+
+
+def _wish(row: Cluster, *fields: str) -> None:
+    row.revision += 1
+    row.due_at = timezone.now()
+    row.save(update_fields=["revision", "due_at", *fields])
+
+
+def _record(actor: Actor, verb: str, cluster: Cluster, **detail: Any) -> None:
+    audit.record(
+        actor, verb, cluster, organization=cluster.workspace.organization, workspace=cluster.workspace.name, **detail
+    )

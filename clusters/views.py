@@ -1,0 +1,140 @@
+"""Pages of clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+
+from accounts.audit import actor_of
+from accounts.permissions import Perm
+from clusters import services
+from clusters.forms import ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
+from clusters.models import Cluster, ClusterStatus
+from portal.errors import UserError
+from portal.forms import done, form_response
+from portal.models import DeploymentEvent
+from portal.paging import page
+from workspaces.access import WorkspaceRequest, workspace_view
+from workspaces.models import Workspace
+
+
+def find(workspace: Workspace, cluster: UUID) -> Cluster:
+    """A cluster of this workspace, also one that is gone, whose page shows its history; 404 for any other."""
+    return get_object_or_404(Cluster.objects.filter(workspace=workspace).select_related("created_by"), pk=cluster)
+
+
+@workspace_view(Perm.WS_VIEW)
+def clusters(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """The clusters of a workspace, newest first."""
+    form = ClusterFilter(request.GET)
+    rows = Cluster.objects.in_workspace(workspace)
+    if form.is_valid():
+        rows = rows.search(form.cleaned_data["q"])
+        if form.cleaned_data["status"]:
+            rows = rows.filter(status=form.cleaned_data["status"])
+    shown = page(request, rows.defer("handle", "nodes"))
+    context = {"nav": "clusters", "page": shown, "clusters": shown.rows, "filter_form": form}
+    return render(request, "clusters/list.html", context)
+
+
+@workspace_view(Perm.WS_VIEW)
+def row(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
+    """One line of the list, refreshed."""
+    return render(request, "clusters/_row.html", {"cluster": find(workspace, cluster)})
+
+
+@workspace_view(Perm.CLUSTER_EDIT, ("GET", "HEAD", "POST"))
+def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """Make a cluster."""
+    form = ClusterForm(request.POST or None, workspace=workspace)
+    if request.method == "POST" and form.is_valid():
+        try:
+            cluster = services.create_cluster(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
+            return done(request, "clusters:detail", workspace.pk, cluster.pk)
+        except UserError as error:
+            form.add_error("name" if error.code == "NameTaken" else None, f"{error.message} {error.hint}".strip())
+    return form_response(request, "clusters/new.html", form, nav="clusters", list_error=form.list_error)
+
+
+def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Cluster) -> dict[str, Any]:
+    """What the live part of a cluster's page shows."""
+    may = Perm.CLUSTER_EDIT in request.permissions
+    actions = [
+        {
+            "name": action.name,
+            "label": action.label,
+            "url": reverse("clusters:action", args=[workspace.pk, cluster.pk, action.name]),
+            "allowed": may and not services.refusal_of(cluster, action),
+            "reason": services.refusal_of(cluster, action),
+            "danger": action.danger,
+            "confirm": action.confirm,
+        }
+        for action in services.ACTIONS.values()
+        if cluster.status != ClusterStatus.TERMINATED
+    ]
+    return {
+        "nav": "clusters",
+        "cluster": cluster,
+        "nodes": cluster.nodes,
+        "events": DeploymentEvent.objects.of(cluster.pk)[:200],
+        "transitions": cluster.transitions.order_by("-seq")[:100],
+        "actions": actions,
+        "can_scale": may and services.can_scale(cluster),
+        "scale_form": ScaleForm(initial={"instances": cluster.instances}),
+    }
+
+
+@workspace_view(Perm.WS_VIEW)
+def detail(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
+    """A cluster with its nodes, its steps and its ledger."""
+    return render(request, "clusters/detail.html", live_context(request, workspace, find(workspace, cluster)))
+
+
+@workspace_view(Perm.WS_VIEW)
+def live(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
+    """The live part of a cluster's page, refreshed."""
+    return render(request, "clusters/_live.html", live_context(request, workspace, find(workspace, cluster)))
+
+
+@workspace_view(Perm.CLUSTER_EDIT, ("GET", "HEAD", "POST"))
+def edit(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
+    """Change a cluster's definition."""
+    found = find(workspace, cluster)
+    stopped = found.status == ClusterStatus.STOPPED
+    initial = {field: getattr(found, field) for field in services.CHANGEABLE_STOPPED}
+    form = ClusterEditForm(request.POST or None, workspace=workspace, stopped=stopped, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.update_cluster(actor=actor_of(request), cluster=found, **form.cleaned_data)
+            messages.success(request, "Saved.")
+            return done(request, "clusters:detail", workspace.pk, found.pk)
+        except UserError as error:
+            form.add_error("name" if error.code == "NameTaken" else None, f"{error.message} {error.hint}".strip())
+    return form_response(request, "clusters/edit.html", form, nav="clusters", cluster=found)
+
+
+@workspace_view(Perm.CLUSTER_EDIT, ("POST",))
+def action(request: WorkspaceRequest, workspace: Workspace, cluster: UUID, action: str) -> HttpResponse:
+    """Pause, resume, restart, stop or delete."""
+    found = find(workspace, cluster)
+    if action not in services.ACTIONS:
+        raise Http404
+    services.act(actor=actor_of(request), cluster=found, action=services.ACTIONS[action])
+    return done(request, "clusters:detail", workspace.pk, found.pk)
+
+
+@workspace_view(Perm.CLUSTER_EDIT, ("POST",))
+def scale(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
+    """Another number of instances."""
+    found = find(workspace, cluster)
+    form = ScaleForm(request.POST)
+    if not form.is_valid():
+        text = "; ".join(error for errors in form.errors.values() for error in errors)
+        raise UserError("InvalidNumber", text, "Enter a number of instances from 1 up.", status=422)
+    services.scale_cluster(actor=actor_of(request), cluster=found, instances=form.cleaned_data["instances"])
+    return done(request, "clusters:detail", workspace.pk, found.pk)

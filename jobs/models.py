@@ -1,0 +1,157 @@
+"""Runs: Python files of a workspace, run with Bodo on a cluster."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from clusters.models import Cluster
+from portal.clouds.base import LaunchMode
+from portal.models import NextNumber, Reconciled
+from workspaces.models import Workspace
+
+MAX_QUEUED = 100
+"""How many runs may wait for one cluster."""
+
+
+class RunStatus(models.TextChoices):
+    """Where a run stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+
+
+S = RunStatus
+_ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMEOUT})
+TRANSITIONS: dict[str, frozenset[str]] = {
+    S.PENDING: frozenset({S.RUNNING, S.FAILED, S.CANCELLED}),
+    S.RUNNING: frozenset({S.CANCELLING}) | _ENDS,
+    S.CANCELLING: _ENDS,
+    **dict.fromkeys(_ENDS, frozenset()),
+}
+
+
+class RunReason(models.TextChoices):
+    """Why a run is where it is."""
+
+    SUBMITTED = "Submitted", "Recently submitted"
+    QUEUED = "Queued", "In queue"
+    WAITING = "WaitingForCluster", "Waiting for the cluster"
+    NONE = "", ""
+    NON_ZERO_EXIT = "NonZeroExitCode", "NonZeroExitCode"
+    SIGNALLED = "Signalled", "Ended by a signal"
+    TIMEOUT = "Timeout", "Timeout"
+    CANCELLED = "Cancelled", "Cancelled by user"
+    OUT_OF_MEMORY = "OutOfMemory", "Out of memory"
+    NODE_LOST = "NodeLost", "A node of the cluster was lost"
+    CLUSTER_PAUSED = "ClusterPaused", "The cluster was paused"
+    CLUSTER_STOPPED = "ClusterStopped", "The cluster was stopped"
+    CLUSTER_DELETED = "ClusterDeleted", "The cluster was deleted"
+    CLUSTER_RESTARTED = "ClusterRestarted", "The cluster was restarted"
+    CLUSTER_NOT_AVAILABLE = "ClusterNotAvailable", "The cluster is not available"
+    START_FAILED = "StartFailed", "It could not be started"
+
+
+class RunTarget(models.TextChoices):
+    """What people want of a run."""
+
+    FINISHED = "FINISHED"
+    CANCELLED = "CANCELLED"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Runs."""
+
+    def in_workspace(self, workspace: Workspace) -> RunQuerySet:
+        """Those of one workspace."""
+        return self.filter(workspace=workspace)
+
+    def queued_on(self, cluster_id: uuid.UUID) -> RunQuerySet:
+        """Those waiting for a cluster, first come first."""
+        return self.filter(cluster_id=cluster_id, status=RunStatus.PENDING).order_by("number")
+
+    def active(self) -> RunQuerySet:
+        """Those with a process."""
+        return self.filter(status__in=[RunStatus.RUNNING, RunStatus.CANCELLING])
+
+
+class Run(Reconciled):
+    """One execution of a file on a cluster. ``handle`` is the reference of its process.
+
+    ``environment`` is sealed: its values may be secrets. ``number`` is the place in the queue of its cluster.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    number = models.BigIntegerField(unique=True, editable=False, db_default=NextNumber("jobs_run_number"))
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="runs")
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="runs")
+    name = models.CharField(max_length=100)
+    file = models.CharField(max_length=1000)
+    arguments = models.JSONField(default=list)
+    environment = models.TextField(blank=True, editable=False)
+    environment_keys = models.JSONField(default=list)
+    mode = models.CharField(max_length=10, choices=[(mode.value, mode.value) for mode in LaunchMode])
+    workers = models.PositiveIntegerField(default=0)
+    timeout_minutes = models.PositiveIntegerField(default=60)
+    auto_resume = models.BooleanField(default=True)
+    status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.PENDING)
+    target = models.CharField(max_length=12, choices=RunTarget.choices, default=RunTarget.FINISHED)
+    reason = models.CharField(max_length=30, choices=RunReason.choices, default=RunReason.SUBMITTED, blank=True)
+    exit_code = models.IntegerField(null=True)
+    requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cluster"], condition=Q(status__in=["RUNNING", "CANCELLING"]), name="run_one_per_cluster"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="run_due"),
+            models.Index(fields=["workspace", "-number"], name="run_by_workspace"),
+            models.Index(fields=["workspace", "status", "-number"], name="run_by_status"),
+            models.Index(fields=["cluster", "number"], condition=Q(status="PENDING"), name="run_queue"),
+            models.Index(fields=["cluster", "-number"], name="run_by_cluster"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("jobs:detail", args=[self.workspace_id, self.pk])
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing will change any more."""
+        return self.status in _ENDS
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the process ran, or has run so far; None before it started."""
+        if self.started_at is None:
+            return None
+        return (self.ended_at or timezone.now()) - self.started_at
+
+    @property
+    def queue_position(self) -> int | None:
+        """1 for the next to start; None once it has started."""
+        if self.status != RunStatus.PENDING:
+            return None
+        return Run.objects.queued_on(self.cluster_id).filter(number__lte=self.number).count()

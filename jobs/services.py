@@ -1,0 +1,106 @@
+"""Every write that people make on runs."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import Actor
+from clusters.models import Cluster, ClusterStatus
+from jobs.models import MAX_QUEUED, Run, RunTarget
+from portal import crypto, events, queue
+from portal.clouds.base import LaunchMode
+from portal.errors import UserError
+from workspaces.models import Workspace
+
+
+@transaction.atomic
+def submit_run(
+    *,
+    actor: Actor,
+    workspace: Workspace,
+    cluster: Cluster,
+    name: str,
+    file: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    mode: LaunchMode,
+    timeout_minutes: int,
+    auto_resume: bool,
+) -> Run:
+    """Put a run into its cluster's queue. Raises UserError(ClusterNotAvailable, QueueFull)."""
+    place = Cluster.objects.in_workspace(workspace).select_for_update().filter(pk=cluster.pk).usable().first()
+    if place is None:
+        raise UserError(
+            "ClusterNotAvailable", "The cluster is stopped, failed or gone.", "Choose another, or resume it."
+        )
+    resting = place.status in {ClusterStatus.PAUSED, ClusterStatus.PAUSING}
+    if resting and not auto_resume:
+        raise UserError(
+            "ClusterNotAvailable", f"{place.name} is {place.status}.", "Resume it, or let the run resume it."
+        )
+    if Run.objects.queued_on(place.pk).count() >= MAX_QUEUED:
+        raise UserError(
+            "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
+        )
+    run = Run.objects.create(
+        workspace=workspace,
+        cluster=place,
+        name=name,
+        file=file,
+        arguments=arguments,
+        environment=crypto.seal(environment) if environment else "",
+        environment_keys=sorted(environment),
+        mode=mode.value,
+        timeout_minutes=timeout_minutes,
+        auto_resume=auto_resume,
+        requested_by=actor.user,
+    )
+    audit.record(
+        actor,
+        "run.submit",
+        run,
+        organization=workspace.organization,
+        workspace=workspace.name,
+        cluster=place.name,
+        file=file,
+        mode=mode.value,
+    )
+    nudge(run)
+    return run
+
+
+@transaction.atomic
+def cancel_run(*, actor: Actor, run: Run) -> None:
+    """Ask for the end of a run and of all its ranks. Raises UserError(AlreadyEnded)."""
+    row = Run.objects.select_for_update().select_related("workspace__organization").get(pk=run.pk)
+    if row.ended:
+        raise UserError("AlreadyEnded", f"{row.name} has ended already: {row.status}.")
+    if row.target == RunTarget.CANCELLED:
+        return
+    row.target = RunTarget.CANCELLED
+    row.revision += 1
+    row.due_at = timezone.now()
+    row.save(update_fields=["target", "revision", "due_at"])
+    audit.record(actor, "run.cancel", row, organization=row.workspace.organization, workspace=row.workspace.name)
+    nudge(row)
+
+
+def wake_queue(cluster_id: UUID) -> None:
+    """Something changed on a cluster: let its waiting runs, and the one that has it, look again. Outside a transaction."""
+    cluster = Cluster.objects.get(pk=cluster_id)
+    waiting = Run.objects.queued_on(cluster_id)
+    if cluster.status in {ClusterStatus.RUNNING, ClusterStatus.PAUSED}:
+        waiting = waiting[:1]
+    for run in [*waiting, *Run.objects.filter(cluster=cluster).active()]:
+        Run.objects.filter(pk=run.pk).exclude(due_at=None).update(due_at=timezone.now())
+        queue.send("run", run.pk)
+
+
+def nudge(run: Run) -> None:
+    """Wake the reconciler and the pages, after the commit."""
+    queue.enqueue("run", run.pk)
+    events.notify(run.workspace_id, f"run-{run.pk}")

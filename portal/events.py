@@ -1,0 +1,80 @@
+"""What changed, told to the pages that show it.
+
+``notify`` publishes a key such as ``cluster-<uuid>`` on a tenant's channel once the transaction has committed; ``stream``
+is the server-sent event stream of that channel. A lost message costs seconds: pages also ask by themselves while
+something is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+import django_rq
+import redis.asyncio as aioredis
+from django.conf import settings
+from django.db import transaction
+from django.http import StreamingHttpResponse
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 2.0
+KEEPALIVE_SECONDS = 15.0
+
+
+def channel(tenant: UUID) -> str:
+    """The name of the channel of an organization or workspace."""
+    return f"portal:events:{tenant}"
+
+
+def notify(tenant: UUID, key: str) -> None:
+    """Tell the pages of a tenant that ``key`` changed, after the commit."""
+    transaction.on_commit(lambda: _publish(tenant, key))
+
+
+def _publish(tenant: UUID, key: str) -> None:
+    try:
+        django_rq.get_connection("default").publish(channel(tenant), key)
+    except RedisError as error:
+        logger.warning("Could not tell that %s changed: %s", key, error)
+
+
+def stream(tenant: UUID, allowed: Callable[[], Awaitable[bool]]) -> StreamingHttpResponse:
+    """The event stream of a tenant. ``allowed`` is asked every 2 s; the stream ends when it says no."""
+    response = StreamingHttpResponse(_events(tenant, allowed), content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events(tenant: UUID, allowed: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    connection = aioredis.Redis.from_url(settings.REDIS_URL)
+    try:
+        async with connection.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(channel(tenant))
+            yield "retry: 1000\nevent: hello\ndata: hello\n\n"
+            spoken = loop.time()
+            checked = spoken
+            while True:
+                message = await subscription.get_message(timeout=RECHECK_SECONDS)
+                now = loop.time()
+                if now - checked >= RECHECK_SECONDS:
+                    checked = now
+                    if not await allowed():
+                        return
+                if message is not None:
+                    spoken = now
+                    yield f"event: changed\ndata: {message['data'].decode()}\n\n"
+                elif now - spoken >= KEEPALIVE_SECONDS:
+                    spoken = now
+                    yield ": still here\n\n"
+    except RedisError as error:
+        logger.warning("An event stream ended: %s", error)
+    finally:
+        with contextlib.suppress(RedisError, asyncio.CancelledError):
+            await connection.aclose()

@@ -1,0 +1,27 @@
+"""How forms are answered: as a page, or as the drawer that htmx asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect as to
+from django.shortcuts import render
+from django_htmx.http import HttpResponseClientRedirect
+
+
+def form_response(request: HttpRequest, template: str, form: forms.Form, **context: Any) -> HttpResponse:
+    """Show a form; 422 where it was filled in wrongly, so that nobody takes it for done."""
+    if getattr(request, "htmx", False):
+        template += "#drawer"
+    status = 422 if form.is_bound and not form.is_valid() else 200
+    return render(request, template, {"form": form, **context}, status=status)
+
+
+def done(request: HttpRequest, address: str, *arguments: Any) -> HttpResponse:
+    """Go on to another page after a write."""
+    response = to(address, *arguments)
+    if getattr(request, "htmx", False):
+        return HttpResponseClientRedirect(response.headers["Location"])
+    return response

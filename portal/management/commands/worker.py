@@ -1,0 +1,30 @@
+"""``manage.py worker``: run queued reconciliations until stopped."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import django_rq
+from django.core.management.base import BaseCommand
+from redis.exceptions import RedisError
+from rq import SimpleWorker
+
+
+class Command(BaseCommand):
+    """Run one worker in the foreground. It does not fork per job: a job is a few milliseconds of our own code, and
+    whatever dies in the middle is found again by its lease."""
+
+    help = "Run queued reconciliations until stopped."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work until a signal comes; a queue that is away is waited for."""
+        while True:
+            try:
+                queue = django_rq.get_queue("default")
+                worker = SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer)
+                worker.work(with_scheduler=False, logging_level="WARNING")
+                return
+            except RedisError as error:
+                self.stderr.write(f"The queue is away, trying again: {error}")
+                time.sleep(1)

@@ -1,0 +1,24 @@
+"""The queue is a nudge: a lost job costs seconds, because the scheduler's sweep finds every row that is due."""
+
+from __future__ import annotations
+
+import logging
+
+import django_rq
+from django.db import transaction
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+
+def enqueue(name: str, pk: object) -> None:
+    """Ask a worker to reconcile one row, once the surrounding transaction has committed."""
+    transaction.on_commit(lambda: send(name, pk))
+
+
+def send(name: str, pk: object) -> None:
+    """Ask a worker now. A queue that cannot be reached is logged and left to the sweep."""
+    try:
+        django_rq.get_queue("default").enqueue("portal.tasks.reconcile", name, str(pk), result_ttl=0, failure_ttl=3600)
+    except RedisError as error:
+        logger.warning("The queue did not take %s %s; the sweep will: %s", name, pk, error)

@@ -1,0 +1,24 @@
+"""All addresses of the portal, one include per app."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from accounts.views import home
+from portal import views
+
+urlpatterns = [
+    path("", home, name="home"),
+    path("", include("accounts.urls")),
+    path("", include("workspaces.urls")),
+    path("", include("clusters.urls")),
+    path("", include("jobs.urls")),
+    path("", include("billing.urls")),
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", views.healthz, name="healthz"),
+]
+
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+handler500 = views.server_error

@@ -1,0 +1,90 @@
+"""The one way into a workspace's pages: resolve the tenant, or 404; check the permission, or say who can give it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpResponse
+from django.views.decorators.http import require_http_methods
+
+from accounts.access import OrganizationRequest, people_who_manage
+from accounts.models import Membership, User
+from accounts.permissions import (
+    WORKSPACE_ADMINS_BY_ROLE,
+    WORKSPACE_MATRIX,
+    Perm,
+    WorkspaceRole,
+    organization_permissions,
+    workspace_permissions,
+)
+from portal.errors import PermissionNeeded, UserError
+from workspaces.models import Workspace, WorkspaceMembership, WorkspaceStatus
+
+View = Callable[..., Any]
+
+
+class WorkspaceRequest(OrganizationRequest):
+    """A request that has passed ``workspace_view``."""
+
+    workspace: Workspace
+
+
+def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
+    """A user's roles in a workspace's organization and in the workspace; None for outsiders.
+
+    OWNER and ADMIN of the organization act as workspace ADMIN everywhere.
+    """
+    membership = Membership.objects.filter(user=user, organization_id=workspace.organization_id).first()
+    if membership is None or not user.is_active:
+        return None
+    if membership.role in WORKSPACE_ADMINS_BY_ROLE:
+        return membership.role, WorkspaceRole.ADMIN
+    own = WorkspaceMembership.objects.filter(user=user, workspace=workspace).first()
+    return (membership.role, own.role) if own else None
+
+
+def workspace_view(
+    perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD"), *, ready: bool = True
+) -> Callable[[View], View]:
+    """Decorate a view whose first URL argument is a workspace's id; the view gets the ``Workspace`` in its place.
+
+    ``ready`` views answer 409 while the workspace is not READY, because there is nothing yet (or no more) to show.
+    """
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def wrapped(request: Any, workspace: UUID, *args: Any, **kwargs: Any) -> HttpResponse:
+            row = Workspace.objects.select_related("organization", "cloud_configuration").filter(pk=workspace).first()
+            roles = role_in(row, request.user) if row else None
+            if row is None or roles is None or row.status == WorkspaceStatus.TERMINATED:
+                raise Http404
+            request.workspace, request.organization = row, row.organization
+            request.organization_role = roles[0]
+            request.permissions = organization_permissions(roles[0]) | workspace_permissions(roles[1])
+            if perm not in request.permissions:
+                raise _refuse(perm, row)
+            if ready and row.status != WorkspaceStatus.READY:
+                raise UserError(
+                    "WorkspaceNotReady",
+                    f"The workspace {row.name} is {row.status}.",
+                    "Its progress is on the page of workspaces; it can be entered when it is READY.",
+                )
+            response: HttpResponse = view(request, row, *args, **kwargs)
+            return response
+
+        wrapped.required_permission = perm  # type: ignore[attr-defined]
+        return login_required(require_http_methods(methods)(wrapped))
+
+    return decorate
+
+
+def _refuse(perm: Perm, workspace: Workspace) -> PermissionNeeded:
+    needed = " or ".join(role.label for role in WorkspaceRole if role in WORKSPACE_MATRIX[perm])
+    admins = WorkspaceMembership.objects.in_workspace(workspace).filter(role=WorkspaceRole.ADMIN)[:10]
+    people = [f"{row.user.get_full_name()} <{row.user.email}>" for row in admins]
+    people += [person for person in people_who_manage(workspace.organization) if person not in people]
+    return PermissionNeeded(role_needed=f"{needed} of the workspace {workspace}", who_can=people)

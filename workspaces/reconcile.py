@@ -1,0 +1,58 @@
+"""How a workspace is made true."""
+
+from __future__ import annotations
+
+from portal import events
+from portal.clouds.base import CloudError, Pending, Settled, Step, Target
+from portal.models import DeploymentEvent
+from portal.reconcile import Machine
+from workspaces.clouds import cloud_of
+from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
+
+
+def set_status(workspace: Workspace, status: str) -> None:
+    """Move along TRANSITIONS; a move that is not in the table is a mistake of ours."""
+    if status == workspace.status:
+        return
+    if status not in TRANSITIONS[workspace.status]:
+        raise RuntimeError(f"A workspace does not go from {workspace.status} to {status}.")
+    workspace.status = status
+
+
+class WorkspaceMachine(Machine[Workspace]):
+    """NEW → INPROGRESS → READY → TERMINATING → TERMINATED, or FAILED."""
+
+    name = "workspace"
+    model = Workspace
+
+    def load(self, pk: str) -> Workspace | None:
+        """The workspace with its configuration."""
+        return Workspace.objects.select_related("cloud_configuration").filter(pk=pk).first()
+
+    def advance(self, row: Workspace) -> Step:
+        """One step of the deployment."""
+        return cloud_of(row.cloud_configuration).advance_workspace(row.spec(), row.handle, Target(row.target))
+
+    def apply(self, row: Workspace, step: Step) -> None:
+        """Statuses by the target."""
+        leaving = row.target == Target.TERMINATED
+        match step.outcome:
+            case Pending() if leaving:
+                set_status(row, WorkspaceStatus.TERMINATING)
+            case Pending() if row.status != WorkspaceStatus.READY:
+                set_status(row, WorkspaceStatus.INPROGRESS)
+            case Settled():
+                set_status(row, WorkspaceStatus.TERMINATED if leaving else WorkspaceStatus.READY)
+                row.progress_message, row.progress = "", None
+        row.failure_code = row.failure_message = row.failure_hint = ""
+
+    def fail(self, row: Workspace, error: CloudError) -> None:
+        """The reason stays on the page until somebody deletes the workspace."""
+        set_status(row, WorkspaceStatus.FAILED)
+        row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
+        DeploymentEvent.objects.create(subject=row.pk, message=f"{error.code}: {error.message}", level="error")
+
+    def saved(self, row: Workspace) -> None:
+        """Tell the pages of the organization, and those in the workspace."""
+        events.notify(row.organization_id, f"workspace-{row.pk}")
+        events.notify(row.pk, f"workspace-{row.pk}")

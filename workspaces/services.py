@@ -1,0 +1,227 @@
+"""Every write of the workspaces app."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import Organization, User
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from accounts.services import add_member
+from portal import events, queue
+from portal.clouds.base import Check, Target
+from portal.errors import UserError
+from workspaces.clouds import cloud_of, local_cloud
+from workspaces.models import (
+    CloudConfiguration,
+    Provider,
+    Workspace,
+    WorkspaceMembership,
+    WorkspaceStatus,
+)
+
+clusters_in: Callable[[Workspace], list[str]] = lambda workspace: []
+"""The names of the clusters in a workspace. The clusters app, which stands above this one, puts its own here."""
+
+
+def local_directory(configuration_id: uuid.UUID, directory: str) -> str:
+    """The directory of a LOCAL configuration: what was asked for, or one of its own below the first allowed root.
+
+    Raises UserError(LocalCloudOff, DirectoryNotAllowed).
+    """
+    if not settings.PORTAL_LOCAL_CLOUD:
+        raise UserError("LocalCloudOff", "The operator of this portal does not allow clusters on this machine.")
+    roots = [root.resolve() for root in settings.PORTAL_LOCAL_ROOTS]
+    path = (Path(directory) if directory else roots[0] / str(configuration_id)).resolve()
+    if "\x00" in directory or not any(path.is_relative_to(root) and path != root for root in roots):
+        allowed = ", ".join(str(root) for root in roots)
+        raise UserError(
+            "DirectoryNotAllowed",
+            f"{directory} is not below a directory that the operator allows.",
+            f"Leave the field empty, or choose a directory below {allowed}.",
+            status=422,
+        )
+    taken = CloudConfiguration.objects.filter(provider=Provider.LOCAL, deleted_at=None).values_list(
+        "settings", flat=True
+    )
+    for other in (Path(settings_of["directory"]) for settings_of in taken):
+        if path.is_relative_to(other) or other.is_relative_to(path):
+            raise UserError(
+                "DirectoryNotAllowed",
+                f"{directory} is used by another cloud configuration.",
+                "Leave the field empty, or choose a directory of its own.",
+                status=422,
+            )
+    return str(path)
+
+
+def validate_local(*, directory: str) -> list[Check]:
+    """The named checks of a LOCAL configuration. Writes nothing."""
+    return list(local_cloud(local_directory(uuid.uuid4(), directory)).check())
+
+
+def create_local_configuration(
+    *, actor: Actor, organization: Organization, name: str, directory: str
+) -> CloudConfiguration:
+    """A LOCAL configuration, checked first. Raises UserError(ChecksFailed, NameTaken, DirectoryNotAllowed)."""
+    configuration_id = uuid.uuid4()
+    path = local_directory(configuration_id, directory)
+    checks = local_cloud(path).check()
+    if not all(check.passed for check in checks):
+        raise UserError("ChecksFailed", "Some checks failed.", "Do what each says, then validate again.", status=422)
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                configuration = CloudConfiguration.objects.create(
+                    id=configuration_id,
+                    organization=organization,
+                    name=name,
+                    provider=Provider.LOCAL,
+                    settings={"directory": path},
+                    checks=[asdict(check) for check in checks],
+                    created_by=actor.user,
+                )
+        except IntegrityError:
+            raise UserError("NameTaken", "A cloud configuration of this name exists.", "Choose another name.") from None
+        audit.record(
+            actor, "cloud_configuration.create", configuration, organization=organization, provider=Provider.LOCAL
+        )
+    return configuration
+
+
+@transaction.atomic
+def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> None:
+    """Forget a configuration. Raises UserError(ConfigurationInUse) while workspaces stand on it."""
+    row = CloudConfiguration.objects.select_for_update().get(pk=configuration.pk)
+    used = row.workspaces.exclude(status=WorkspaceStatus.TERMINATED).count()
+    if used:
+        raise UserError(
+            "ConfigurationInUse",
+            f"{used} workspaces stand on {row.name}.",
+            "Delete them first, then the configuration.",
+        )
+    row.deleted_at = timezone.now()
+    row.save(update_fields=["deleted_at"])
+    audit.record(actor, "cloud_configuration.delete", row, organization=row.organization)
+
+
+@transaction.atomic
+def create_workspace(
+    *, actor: Actor, organization: Organization, name: str, cloud_configuration: CloudConfiguration, region: str
+) -> Workspace:
+    """A workspace, to be deployed. Its creator is its first ADMIN. Raises UserError(NameTaken)."""
+    configuration = (
+        CloudConfiguration.objects.in_organization(organization).select_for_update().get(pk=cloud_configuration.pk)
+    )
+    try:
+        with transaction.atomic():
+            workspace = Workspace.objects.create(
+                organization=organization,
+                name=name,
+                cloud_configuration=configuration,
+                region=region,
+                created_by=actor.user,
+            )
+    except IntegrityError:
+        raise UserError("NameTaken", "A workspace of this name exists.", "Choose another name.") from None
+    if actor.user:
+        WorkspaceMembership.objects.create(workspace=workspace, user=actor.user, role=WorkspaceRole.ADMIN)
+    audit.record(
+        actor,
+        "workspace.create",
+        workspace,
+        organization=organization,
+        cloud_configuration=configuration.name,
+        region=region,
+    )
+    nudge(workspace)
+    return workspace
+
+
+@transaction.atomic
+def rename_workspace(*, actor: Actor, workspace: Workspace, name: str) -> None:
+    """Another name. Raises UserError(NameTaken)."""
+    row = Workspace.objects.select_for_update().get(pk=workspace.pk)
+    before, row.name = row.name, name
+    try:
+        with transaction.atomic():
+            row.save(update_fields=["name"])
+    except IntegrityError:
+        raise UserError("NameTaken", "A workspace of this name exists.", "Choose another name.") from None
+    audit.record(actor, "workspace.rename", row, organization=row.organization, before=before, after=name)
+
+
+@transaction.atomic
+def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role: WorkspaceRole) -> WorkspaceMembership:
+    """Put a user into a workspace, and into its organization as MEMBER if they are not in it."""
+    add_member(actor=actor, organization=workspace.organization, user=user, role=OrganizationRole.MEMBER)
+    membership, created = WorkspaceMembership.objects.update_or_create(
+        workspace=workspace, user=user, defaults={"role": role}
+    )
+    verb = "workspace_membership.create" if created else "workspace_membership.update"
+    audit.record(actor, verb, membership, organization=workspace.organization, role=role)
+    return membership
+
+
+@transaction.atomic
+def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
+    """Ask for the removal of a workspace with all its files. Raises UserError(WorkspaceInUse)."""
+    row = Workspace.objects.select_for_update().get(pk=workspace.pk)
+    blocking = clusters_in(row)
+    if blocking:
+        raise UserError(
+            "WorkspaceInUse",
+            f"{len(blocking)} clusters are in {row.name}: {', '.join(blocking[:5])}.",
+            "Delete the clusters first, then the workspace.",
+        )
+    row.target = Target.TERMINATED
+    row.revision += 1
+    row.due_at = timezone.now()
+    row.failure_code = row.failure_message = row.failure_hint = ""
+    row.save(update_fields=["target", "revision", "due_at", "failure_code", "failure_message", "failure_hint"])
+    audit.record(actor, "workspace.delete", row, organization=row.organization)
+    nudge(row)
+
+
+def nudge(workspace: Workspace) -> None:
+    """Wake the reconciler and the pages, after the commit."""
+    queue.enqueue("workspace", workspace.pk)
+    events.notify(workspace.organization_id, f"workspace-{workspace.pk}")
+
+
+def save_file(*, actor: Actor, workspace: Workspace, path: str, chunks: Iterator[bytes]) -> int:
+    """Write a file of the shared filesystem, whole or not at all, and return its size in bytes."""
+    size = cloud_of(workspace.cloud_configuration).files(workspace.handle).save(path, chunks)
+    _record_file(actor, workspace, "file.save", path, size=size)
+    return size
+
+
+def make_folder(*, actor: Actor, workspace: Workspace, path: str) -> None:
+    """Make a folder."""
+    cloud_of(workspace.cloud_configuration).files(workspace.handle).make_folder(path)
+    _record_file(actor, workspace, "file.make_folder", path)
+
+
+def move_file(*, actor: Actor, workspace: Workspace, source: str, destination: str) -> None:
+    """Rename a file or folder."""
+    cloud_of(workspace.cloud_configuration).files(workspace.handle).move(source, destination)
+    _record_file(actor, workspace, "file.move", source, destination=destination)
+
+
+def delete_file(*, actor: Actor, workspace: Workspace, path: str) -> None:
+    """Delete a file, or a folder with everything in it."""
+    cloud_of(workspace.cloud_configuration).files(workspace.handle).delete(path)
+    _record_file(actor, workspace, "file.delete", path)
+
+
+def _record_file(actor: Actor, workspace: Workspace, verb: str, path: str, **detail: object) -> None:
+    with transaction.atomic():
+        audit.record(actor, verb, workspace, organization=workspace.organization, path=path[:1000], **detail)

@@ -1,0 +1,30 @@
+"""Addresses of cloud configurations and workspaces."""
+
+from django.urls import path
+
+from workspaces import views, views_files
+
+app_name = "workspaces"
+urlpatterns = [
+    path("o/<uuid:organization>/configurations/", views.configurations, name="configurations"),
+    path("o/<uuid:organization>/configurations/new/", views.configuration_new, name="configuration_new"),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/delete/",
+        views.configuration_delete,
+        name="configuration_delete",
+    ),
+    path("o/<uuid:organization>/workspaces/", views.workspaces, name="list"),
+    path("o/<uuid:organization>/workspaces/new/", views.workspace_new, name="new"),
+    path("w/<uuid:workspace>/", views.enter, name="enter"),
+    path("w/<uuid:workspace>/row/", views.workspace_row, name="row"),
+    path("w/<uuid:workspace>/events/", views.workspace_events, name="events"),
+    path("w/<uuid:workspace>/settings/", views.settings, name="settings"),
+    path("w/<uuid:workspace>/delete/", views.delete, name="delete"),
+    path("w/<uuid:workspace>/files/", views_files.files, name="files"),
+    path("w/<uuid:workspace>/files/upload/", views_files.upload, name="files_upload"),
+    path("w/<uuid:workspace>/files/folder/", views_files.folder_new, name="files_folder"),
+    path("w/<uuid:workspace>/files/move/", views_files.move, name="files_move"),
+    path("w/<uuid:workspace>/files/delete/", views_files.delete, name="files_delete"),
+    path("w/<uuid:workspace>/files/download/", views_files.download, name="files_download"),
+    path("w/<uuid:workspace>/files/edit/", views_files.edit, name="files_edit"),
+]

@@ -1,0 +1,161 @@
+"""Pages of cloud configurations, workspaces and their settings. Files are in ``views_files``."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+
+from accounts.access import OrganizationRequest, organization_view
+from accounts.audit import actor_of
+from accounts.models import Organization, User
+from accounts.permissions import WORKSPACE_ADMINS_BY_ROLE, Perm
+from portal import events
+from portal.clouds.base import Check, CloudError
+from portal.errors import UserError
+from portal.forms import done, form_response
+from portal.models import DeploymentEvent
+from workspaces import services
+from workspaces.access import WorkspaceRequest, role_in, workspace_view
+from workspaces.forms import ConfigurationForm, WorkspaceForm, WorkspaceSettingsForm
+from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership, WorkspaceStatus
+
+
+@organization_view(Perm.ORG_VIEW)
+def configurations(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """The connected clouds."""
+    rows = CloudConfiguration.objects.in_organization(organization).annotate(
+        workspace_count=Count("workspaces", filter=~Q(workspaces__status=WorkspaceStatus.TERMINATED))
+    )
+    return render(request, "workspaces/configurations.html", {"nav": "configurations", "configurations": rows})
+
+
+@organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
+def configuration_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """VALIDATE shows the named checks; CREATE makes the configuration."""
+    form = ConfigurationForm(request.POST or None, initial={"name": "This machine"})
+    checks: list[Check] | None = None
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            checks = services.validate_local(directory=values["directory"])
+            if request.POST.get("action") == "create":
+                services.create_local_configuration(
+                    actor=actor_of(request),
+                    organization=organization,
+                    name=values["name"],
+                    directory=values["directory"],
+                )
+                messages.success(request, f"The cloud configuration {values['name']} is ready to use.")
+                return done(request, "workspaces:configurations", organization.pk)
+        except UserError as error:
+            add_error(form, error, {"NameTaken": "name", "DirectoryNotAllowed": "directory"})
+        except CloudError as error:
+            form.add_error(None, f"{error.message} {error.hint}")
+    return form_response(request, "workspaces/configuration_new.html", form, nav="configurations", checks=checks)
+
+
+def add_error(form: Any, error: UserError, fields: dict[str, str]) -> None:
+    """Put a refusal beside the field it is about."""
+    form.add_error(fields.get(error.code), f"{error.message} {error.hint}".strip())
+
+
+@organization_view(Perm.CLOUD_MANAGE, ("POST",))
+def configuration_delete(request: OrganizationRequest, organization: Organization, configuration: UUID) -> HttpResponse:
+    """Forget a configuration that nothing stands on."""
+    row = get_object_or_404(CloudConfiguration.objects.in_organization(organization), pk=configuration)
+    services.delete_configuration(actor=actor_of(request), configuration=row)
+    messages.success(request, f"The cloud configuration {row.name} is deleted.")
+    return done(request, "workspaces:configurations", organization.pk)
+
+
+@organization_view(Perm.ORG_VIEW)
+def workspaces(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """The workspaces that the person may enter."""
+    everything = request.organization_role in WORKSPACE_ADMINS_BY_ROLE
+    rows = Workspace.objects.in_organization(organization).visible_to(request.user, everything=everything)
+    context = {
+        "nav": "workspaces",
+        "workspaces": rows.select_related("cloud_configuration"),
+        "configurations_exist": CloudConfiguration.objects.in_organization(organization).exists(),
+    }
+    return render(request, "workspaces/list.html", context)
+
+
+@organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
+def workspace_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """Make a workspace."""
+    form = WorkspaceForm(request.POST or None, organization=organization)
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.create_workspace(actor=actor_of(request), organization=organization, **form.cleaned_data)
+            return done(request, "workspaces:list", organization.pk)
+        except UserError as error:
+            add_error(form, error, {"NameTaken": "name"})
+    return form_response(request, "workspaces/new.html", form, nav="workspaces")
+
+
+@workspace_view(Perm.WS_VIEW, ready=False)
+def workspace_row(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """One line of the list, refreshed."""
+    return render(request, "workspaces/_row.html", {"workspace": workspace})
+
+
+@workspace_view(Perm.WS_VIEW)
+def enter(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """Enter a workspace: its files come first."""
+    return redirect("workspaces:files", workspace.pk)
+
+
+@workspace_view(Perm.WS_MANAGE, ("GET", "HEAD", "POST"), ready=False)
+def settings(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """Name, members, the steps of the deployment, and deletion."""
+    form = WorkspaceSettingsForm(request.POST or None, initial={"name": workspace.name})
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.rename_workspace(actor=actor_of(request), workspace=workspace, name=form.cleaned_data["name"])
+            messages.success(request, "Saved.")
+            return done(request, "workspaces:settings", workspace.pk)
+        except UserError as error:
+            add_error(form, error, {"NameTaken": "name"})
+    context = {
+        "nav": "settings",
+        "form": form,
+        "members": WorkspaceMembership.objects.in_workspace(workspace),
+        "removal": [
+            "The shared filesystem with every file in it",
+            "The logs of all runs",
+            "The definitions of its clusters and runs; what they cost stays on the bill",
+        ],
+        "blocking_clusters": len(services.clusters_in(workspace)),
+        "events": DeploymentEvent.objects.of(workspace.pk)[:50],
+    }
+    return render(request, "workspaces/settings.html", context, status=422 if form.errors else 200)
+
+
+@workspace_view(Perm.WS_MANAGE, ("POST",), ready=False)
+def delete(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
+    """Ask for the removal of a workspace with all its files."""
+    services.delete_workspace(actor=actor_of(request), workspace=workspace)
+    messages.success(request, f"The workspace {workspace.name} is being deleted.")
+    return done(request, "workspaces:list", workspace.organization_id)
+
+
+@workspace_view(Perm.WS_VIEW, ready=False)
+def workspace_events(request: WorkspaceRequest, workspace: Workspace) -> HttpResponseBase:
+    """The event stream of a workspace's pages; it ends within seconds of losing the membership."""
+    user_id = request.user.pk
+
+    async def allowed() -> bool:
+        user = await User.objects.filter(pk=user_id, is_active=True).afirst()
+        if user is None:
+            return False
+        return await sync_to_async(role_in)(workspace, user) is not None
+
+    return events.stream(workspace.pk, allowed)
