@@ -167,6 +167,7 @@ class Launcher:
             "PORTAL_HOME": str(self.home.path),
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",  # otherwise every thread keeps freed memory of its own
         }
 
     def _wait_for_first_page(self) -> None:

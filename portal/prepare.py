@@ -42,6 +42,8 @@ def _collect_static_files() -> None:
     from django.contrib.staticfiles.finders import get_finders
     from django.core.management import call_command
 
+    root = Path(settings.STATIC_ROOT)
+    root.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns when it is not there
     if "Manifest" not in settings.STORAGES["staticfiles"]["BACKEND"]:
         return  # WhiteNoise serves the sources themselves
     digest = hashlib.sha256()
@@ -49,7 +51,7 @@ def _collect_static_files() -> None:
         for name, storage in finder.list([]):
             found = os.stat(storage.path(name))
             digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
-    stamp = Path(settings.STATIC_ROOT) / ".collected"
+    stamp = root / ".collected"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return
     call_command("collectstatic", interactive=False, verbosity=0)

@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
-import psycopg
-from psycopg import sql
 
 from portal.embedded.home import DATABASE_NAME, DATABASE_PORT, DATABASE_USER, Home, StartError, load_secrets
 from portal.embedded.servers import EndedError, Server, spawn, wait_until
@@ -88,7 +86,7 @@ def start_postgres(home: Home, *, durable: bool = True, say: Callable[[str], Non
         )
         try:
             wait_until(partial(_is_ready, data, server.pid), server, deadline - time.monotonic())
-            _create_database(home)
+            _create_database(home, binaries)
             return server
         except EndedError as ended:
             server.stop()
@@ -158,26 +156,33 @@ def _initialise(home: Home, binaries: Path, draft: Path, *, durable: bool) -> No
             os.close(descriptor)
 
 
-def _create_database(home: Home) -> None:
-    try:
-        with psycopg.connect(
-            host=str(home.socket_directory),
-            port=DATABASE_PORT,
-            user=DATABASE_USER,
-            password=load_secrets(home).database_password,
-            dbname="postgres",
-            connect_timeout=10,
-            autocommit=True,
-        ) as connection:
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE_NAME)))
-    except psycopg.OperationalError as error:
-        if "password authentication failed" not in str(error):
-            raise StartError(f"The embedded database does not accept connections: {error}".strip()) from error
+def _create_database(home: Home, binaries: Path) -> None:
+    """With psql, because a client library would stay in the launcher's memory for good."""
+    if not _ask(home, binaries, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE_NAME}'"):  # noqa: S608 - ours
+        _ask(home, binaries, f"CREATE DATABASE {DATABASE_NAME}")
+
+
+def _ask(home: Home, binaries: Path, statement: str) -> str:
+    address = (
+        f"host={home.socket_directory} port={DATABASE_PORT} user={DATABASE_USER} dbname=postgres connect_timeout=10"
+    )
+    asked = subprocess.run(
+        [binaries / "psql", "-X", "-q", "-t", "-A", "-w", "-c", statement, address],
+        env={**_environment(), "PGPASSWORD": load_secrets(home).database_password},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode == 0:
+        return asked.stdout.strip()
+    if "password authentication failed" in asked.stderr:
         raise StartError(
             f"The embedded database refused the password in {home.path / 'secrets.json'}. "
             "Put back the file that belongs to this database."
-        ) from error
+        )
+    raise StartError(f"The embedded database does not accept connections: {asked.stderr.strip()}")
 
 
 def _is_ready(data: Path, pid: int) -> bool:
