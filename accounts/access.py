@@ -1,4 +1,4 @@
-"""The one way into an organization's pages: resolve the tenant, or 404; check the permission, or say who can give it."""
+"""The one way into an organization's pages: find the tenant or 404, check the permission or say who can give it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import Membership, Organization, User
 from accounts.permissions import ORGANIZATION_MATRIX, OrganizationRole, Perm, organization_permissions
-from portal.errors import PermissionNeeded
+from portal.errors import PermissionNeededError
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 class OrganizationRequest(HttpRequest):
@@ -37,11 +38,11 @@ def membership_of(user: User, organization_id: UUID) -> Membership:
     return membership
 
 
-def refuse(perm: Perm, organization: Organization) -> PermissionNeeded:
+def refuse(perm: Perm, organization: Organization) -> PermissionNeededError:
     """The refusal that names the role an organization permission needs, and who can give it."""
     roles = ORGANIZATION_MATRIX[perm]
     needed = " or ".join(OrganizationRole(role).label for role in OrganizationRole if role in roles)
-    return PermissionNeeded(role_needed=f"{needed} of {organization}", who_can=people_who_manage(organization))
+    return PermissionNeededError(role_needed=f"{needed} of {organization}", who_can=people_who_manage(organization))
 
 
 def people_who_manage(organization: Organization) -> list[str]:
@@ -59,7 +60,7 @@ def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) ->
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
-        def wrapped(request: Any, organization: UUID, *args: Any, **kwargs: Any) -> HttpResponse:
+        def wrapped(request: Any, organization: UUID, *args: Any, **kwargs: Any) -> HttpResponseBase:
             membership = membership_of(request.user, organization)
             request.organization = membership.organization
             request.organization_role = membership.role

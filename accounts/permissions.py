@@ -1,4 +1,4 @@
-"""Who may do what: one table for organizations, one for workspaces. The pages show these tables, the views obey them."""
+"""Who may do what: one table for organizations, one for workspaces. Pages show these tables, views obey them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from workspaces.models import Provider, Workspace
 
 
 class Rate(models.Model):
-    """What one hour of one instance costs, in US dollars, from ``valid_from`` until ``valid_to`` (None: until changed)."""
+    """What one hour of one instance costs in US dollars, from ``valid_from`` until ``valid_to`` (None: no end)."""
 
     provider = models.CharField(max_length=10, choices=Provider.choices)
     instance_type = models.CharField(max_length=60)

@@ -1,4 +1,4 @@
-"""The ledger of a cluster: what was asked for and what was reached, in order. The bill is made from it and from nothing else.
+"""The ledger of a cluster: what was asked for and what was reached, in order. The bill is made from nothing else.
 
 Called inside the transaction of the change itself, with the cluster's row locked; the caller saves ``ledger_length``.
 """

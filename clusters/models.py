@@ -47,7 +47,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     S.TERMINATING: frozenset({S.TERMINATED, S.FAILED}),
     S.TERMINATED: frozenset(),
 }
-"""NEW → INPROGRESS → INITIALIZING → RUNNING, and from there to PAUSED, STOPPED or TERMINATED and, but for the last, back."""
+"""NEW → INPROGRESS → INITIALIZING → RUNNING, and from there to PAUSED, STOPPED (and back) or TERMINATED."""
 
 
 class ClusterQuerySet(models.QuerySet["Cluster"]):
@@ -161,8 +161,8 @@ class TransitionKind(models.TextChoices):
 class Transition(models.Model):
     """One line of a cluster's ledger, never changed: a request by somebody, a status reached, or a change of size.
 
-    ``seq`` counts from 1 per cluster; the cluster's row lock keeps the count. ``instances`` and ``instance_type`` are what
-    was deployed (STATUS, SCALED) or wanted (REQUEST) at that time. ``status`` holds the target for a REQUEST.
+    ``seq`` counts from 1 per cluster; the cluster's row lock keeps the count. ``instances`` and ``instance_type`` are
+    what was deployed (STATUS, SCALED) or wanted (REQUEST) at that time. ``status`` holds the target for a REQUEST.
     """
 
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="transitions")

@@ -141,8 +141,8 @@ class ClusterMachine(Machine[Cluster]):
 
 
 settled_hooks: list[Callable[[Cluster], None]] = []
-"""Called inside the transaction when a cluster has come to rest or has failed. The jobs app, which stands above this one,
-puts the waking of its queue here."""
+"""Called inside the transaction when a cluster has come to rest or has failed. The jobs app, which stands above this
+one, puts the waking of its queue here."""
 
 
 def _tell(row: Cluster, message: str, level: str = "error") -> None:
@@ -160,8 +160,9 @@ def _fail(row: Cluster, error: CloudError) -> None:
 
 
 def observe() -> int:
-    """Look at the machines of every cluster that should be running, with one call per configuration, and return how many
-    clusters lost one."""
+    """Look at the machines of every cluster that should be running, with one call per configuration.
+
+    Returns how many clusters lost one."""
     by_configuration: dict[UUID, list[Cluster]] = defaultdict(list)
     watched = Cluster.objects.filter(status__in=[S.RUNNING, S.INITIALIZING])
     for cluster in watched.select_related("workspace"):

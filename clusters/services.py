@@ -1,4 +1,4 @@
-"""Every write that people and the platform make on clusters. They state wishes; ``clusters.reconcile`` makes them true."""
+"""Every write that people and the platform make on clusters: wishes, which ``clusters.reconcile`` makes true."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANY = frozenset(S) - {S.TERMINATED, S.TERMINATING}
 
 @dataclass(frozen=True)
 class Action:
-    """Something a person can ask of a cluster: from which statuses, toward which target, and what it does to the machines."""
+    """Something a person can ask of a cluster: from which statuses, and toward which target."""
 
     name: str
     label: str
@@ -62,7 +62,7 @@ ACTIONS: dict[str, Action] = {
             Target.STOPPED,
             frozenset({S.NEW, S.INPROGRESS, S.INITIALIZING, S.RUNNING, S.PAUSING, S.PAUSED, S.FAILED}),
             "It is stopped already.",
-            confirm="The machines and their disks are removed; the definition stays. A run that is under way is cancelled.",
+            confirm="The machines and their disks are removed, the definition stays. A run under way is cancelled.",
         ),
         Action(
             "delete",
@@ -122,7 +122,7 @@ def create_cluster(
 
 @transaction.atomic
 def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
-    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow) where the status does not allow it."""
+    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow) where it cannot be."""
     row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
     refusal = refusal_of(row, action)
     if refusal:

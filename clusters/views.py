@@ -134,7 +134,7 @@ def scale(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> Htt
     found = find(workspace, cluster)
     form = ScaleForm(request.POST)
     if not form.is_valid():
-        text = "; ".join(error for errors in form.errors.values() for error in errors)
+        text = "; ".join(str(error) for errors in form.errors.values() for error in errors)
         raise UserError("InvalidNumber", text, "Enter a number of instances from 1 up.", status=422)
     services.scale_cluster(actor=actor_of(request), cluster=found, instances=form.cleaned_data["instances"])
     return done(request, "clusters:detail", workspace.pk, found.pk)

@@ -82,10 +82,9 @@ class RunMachine(Machine[Run]):
         return Step({**row.handle, "exit": _exit_as_json(found)}, Settled())
 
     def _start(self, row: Run, cloud: Cloud) -> Step:
-        if row.target == RunTarget.CANCELLED:
-            if row.cluster.busy_with != row.pk:
-                return Step(row.handle, Settled())
-            # It had the cluster: a process may have been started whose answer was lost. Find it, to end it.
+        if row.target == RunTarget.CANCELLED and row.cluster.busy_with != row.pk:
+            return Step(row.handle, Settled())
+        # One that is cancelled but has the cluster may have a process whose start was not recorded: find it, to end it.
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
             claimed = first is not None and first.pk == row.pk and clusters.claim(row.cluster_id, row.pk)

@@ -90,7 +90,10 @@ def cancel_run(*, actor: Actor, run: Run) -> None:
 
 
 def wake_queue(cluster_id: UUID) -> None:
-    """Something changed on a cluster: let its waiting runs, and the one that has it, look again. Outside a transaction."""
+    """Something changed on a cluster: let its waiting runs, and the one that has it, look again.
+
+    Outside a transaction, because runs are locked before clusters.
+    """
     cluster = Cluster.objects.get(pk=cluster_id)
     waiting = Run.objects.queued_on(cluster_id)
     if cluster.status in {ClusterStatus.RUNNING, ClusterStatus.PAUSED}:

@@ -13,7 +13,7 @@ class UserError(Exception):
         self.code, self.message, self.hint, self.status = code, message, hint, status
 
 
-class PermissionNeeded(Exception):
+class PermissionNeededError(Exception):
     """A member without the permission: the page names the role that has it and the people who can give it."""
 
     def __init__(self, *, role_needed: str, who_can: list[str]) -> None:

@@ -1,7 +1,7 @@
 """What changed, told to the pages that show it.
 
-``notify`` publishes a key such as ``cluster-<uuid>`` on a tenant's channel once the transaction has committed; ``stream``
-is the server-sent event stream of that channel. A lost message costs seconds: pages also ask by themselves while
+``notify`` publishes a key such as ``cluster-<uuid>`` on a tenant's channel once the transaction has committed;
+``stream`` is the server-sent event stream of that channel. A lost message costs seconds: pages ask by themselves as well while
 something is under way.
 """
 

@@ -1,4 +1,4 @@
-"""The two fences around every request: security headers on each answer, and an error page with a way on in every case."""
+"""The two fences around every request: security headers on each answer, and an error page with a way on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from psycopg_pool import PoolTimeout
 
 from portal.clouds.base import CloudError
-from portal.errors import PermissionNeeded, UserError
+from portal.errors import PermissionNeededError, UserError
 from portal.views import error_page
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ErrorPages:
                 return error_page(
                     request, exception.status, code=exception.code, message=exception.message, hint=exception.hint
                 )
-            case PermissionNeeded():
+            case PermissionNeededError():
                 return error_page(
                     request,
                     403,

@@ -19,10 +19,11 @@ class NextNumber(models.Func):
 
     def __init__(self, sequence: str) -> None:
         super().__init__(models.Value(sequence))
+        self.sequence = sequence
 
     def deconstruct(self) -> tuple[str, tuple[str], dict[str, Any]]:
         """For migrations."""
-        return "portal.models.NextNumber", (self.source_expressions[0].value,), {}
+        return "portal.models.NextNumber", (self.sequence,), {}
 
 
 class Reconciled(models.Model):

@@ -1,14 +1,14 @@
 """The one engine that makes wishes true: lease, advance, save; and the sweep that forgets nothing.
 
-A row says what is wanted (``target``, ``revision``) and holds what the cloud needs to go on (``handle``). ``run`` takes the
-row's lease, asks its machine to *advance* outside any transaction, and *applies* the answer in one: handle, status, events
-and ledger commit together, guarded by the lease token. Then again, until nothing is due now.
+A row says what is wanted (``target``, ``revision``) and holds what the cloud needs to go on (``handle``). ``run``
+takes the row's lease, asks its machine to *advance* outside any transaction, and *applies* the answer in one: handle,
+status, events and ledger commit together, guarded by the lease token. Then again, until nothing is due now.
 
     crash before advance      → the lease runs out, the sweep sends it again
     crash inside advance      → the handle holds the intent; the next advance finds what was made
     crash before the save     → the same
     the wish changed meanwhile → ``revision`` differs: the handle is kept, the outcome is not, and it goes on at once
-    two workers               → the second finds the lease taken; a late first one finds its token gone and drops its answer
+    two workers               → the second finds the lease taken; a late first finds its token gone, drops its answer
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from accounts.permissions import (
     organization_permissions,
     workspace_permissions,
 )
-from portal.errors import PermissionNeeded, UserError
+from portal.errors import PermissionNeededError, UserError
 from workspaces.models import Workspace, WorkspaceMembership, WorkspaceStatus
 
 View = Callable[..., Any]
@@ -82,9 +82,9 @@ def workspace_view(
     return decorate
 
 
-def _refuse(perm: Perm, workspace: Workspace) -> PermissionNeeded:
+def _refuse(perm: Perm, workspace: Workspace) -> PermissionNeededError:
     needed = " or ".join(role.label for role in WorkspaceRole if role in WORKSPACE_MATRIX[perm])
     admins = WorkspaceMembership.objects.in_workspace(workspace).filter(role=WorkspaceRole.ADMIN)[:10]
     people = [f"{row.user.get_full_name()} <{row.user.email}>" for row in admins]
     people += [person for person in people_who_manage(workspace.organization) if person not in people]
-    return PermissionNeeded(role_needed=f"{needed} of the workspace {workspace}", who_can=people)
+    return PermissionNeededError(role_needed=f"{needed} of the workspace {workspace}", who_can=people)

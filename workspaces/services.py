@@ -28,7 +28,12 @@ from workspaces.models import (
     WorkspaceStatus,
 )
 
-clusters_in: Callable[[Workspace], list[str]] = lambda workspace: []
+
+def _no_clusters(workspace: Workspace) -> list[str]:
+    return []
+
+
+clusters_in: Callable[[Workspace], list[str]] = _no_clusters
 """The names of the clusters in a workspace. The clusters app, which stands above this one, puts its own here."""
 
 
