@@ -1,8 +1,8 @@
 """What changed, told to the pages that show it.
 
-``notify`` publishes a key such as ``cluster-<uuid>`` on a tenant's channel once the transaction has committed;
-``stream`` is the server-sent event stream of that channel. A lost message costs seconds: pages ask by themselves as well while
-something is under way.
+``notify`` publishes a key such as ``cluster-<uuid>`` on a tenant's channel once the transaction has committed, and
+``stream`` is the server-sent event stream of that channel. A lost message costs seconds: pages ask by themselves as
+well while something is under way.
 """
 
 from __future__ import annotations
