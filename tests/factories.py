@@ -1,0 +1,101 @@
+"""Plain functions that make what a test needs, through the services where there is one. Alice owns, Bob is a member,
+Charlie is an outsider with an organization of his own."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from accounts.audit import SYSTEM, Actor
+from accounts.models import Membership, Organization, User
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from clusters.models import Cluster
+from jobs.models import Run
+from workspaces.models import CloudConfiguration, Provider, Workspace, WorkspaceMembership, WorkspaceStatus
+
+PASSWORD = "correct horse battery staple"
+_count = itertools.count(1)
+
+
+def make_user(name: str = "alice", **fields: Any) -> User:
+    """A user whose e-mail address is verified."""
+    from allauth.account.models import EmailAddress
+
+    email = f"{name}-{next(_count)}@example.org"
+    user = User.objects.create_user(email, PASSWORD, first_name=name.title(), last_name="Example", **fields)
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    return user
+
+
+def actor(user: User | None = None) -> Actor:
+    """Somebody to act as."""
+    return Actor("user", user.email, user, "127.0.0.1") if user else SYSTEM
+
+
+def make_organization(owner: User | None = None, name: str = "") -> Organization:
+    """An organization with its owner."""
+    organization = Organization.objects.create(name=name or f"Organization {next(_count)}")
+    if owner:
+        add_to_organization(organization, owner, OrganizationRole.OWNER)
+    return organization
+
+
+def add_to_organization(organization: Organization, user: User, role: OrganizationRole) -> Membership:
+    """A membership."""
+    return Membership.objects.create(organization=organization, user=user, role=role)
+
+
+def make_configuration(organization: Organization, directory: Path | str = "/nowhere") -> CloudConfiguration:
+    """A LOCAL cloud configuration, unchecked."""
+    return CloudConfiguration.objects.create(
+        organization=organization,
+        name=f"Cloud {next(_count)}",
+        provider=Provider.LOCAL,
+        settings={"directory": str(directory)},
+    )
+
+
+def make_workspace(
+    organization: Organization, configuration: CloudConfiguration | None = None, **fields: Any
+) -> Workspace:
+    """A workspace that is READY, unless ``fields`` says otherwise; no cloud has heard of it."""
+    values: dict[str, Any] = {
+        "name": f"Workspace {next(_count)}",
+        "region": "local",
+        "status": WorkspaceStatus.READY,
+        "due_at": None,
+        **fields,
+    }
+    configuration = configuration or make_configuration(organization)
+    return Workspace.objects.create(organization=organization, cloud_configuration=configuration, **values)
+
+
+def add_to_workspace(workspace: Workspace, user: User, role: WorkspaceRole) -> WorkspaceMembership:
+    """A workspace membership, with the organization's if it is missing."""
+    Membership.objects.get_or_create(
+        organization=workspace.organization, user=user, defaults={"role": OrganizationRole.MEMBER}
+    )
+    return WorkspaceMembership.objects.create(workspace=workspace, user=user, role=role)
+
+
+def make_cluster(workspace: Workspace, **fields: Any) -> Cluster:
+    """A cluster at rest in the status given by ``fields`` (RUNNING by default); no cloud has heard of it."""
+    values: dict[str, Any] = {
+        "name": f"Cluster {next(_count)}",
+        "instance_type": "local.1x",
+        "instances": 2,
+        "deployed_instances": 2,
+        "deployed_generation": 1,
+        "release": "2026.10",
+        "status": "RUNNING",
+        "due_at": None,
+        **fields,
+    }
+    return Cluster.objects.create(workspace=workspace, **values)
+
+
+def make_run(cluster: Cluster, **fields: Any) -> Run:
+    """A run in the status given by ``fields`` (PENDING by default)."""
+    values: dict[str, Any] = {"name": f"Run {next(_count)}", "file": "job.py", "mode": "spawn", **fields}
+    return Run.objects.create(workspace=cluster.workspace, cluster=cluster, **values)
