@@ -143,6 +143,9 @@ class World:
         exit = self.end(ref)
         return exit, self.output(handle, ref), self.output(handle, ref, LogStream.STDERR)
 
+    def cluster_of(self, handle: Handle) -> str:
+        return str(handle["steps"]["directory"]["id"]).rpartition("/")[2]
+
     def agent(self, handle: Handle, index: int = 0) -> int:
         path = self.cloud.root / handle["steps"][f"node-{index}"]["id"] / "agent.json"
         return int(json.loads(path.read_text())["pid"])

@@ -118,7 +118,7 @@ class Agent:
                     reply(connection, {"ok": True})
                 else:
                     reply(connection, {"ok": request["do"] == "ping", "error": "the node is shutting down"})
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except Exception as error:
                 print(time.strftime("%F %T"), "request failed:", repr(error), file=sys.stderr, flush=True)  # noqa: T201
                 reply(connection, {"ok": False, "error": str(error)})
 

@@ -64,7 +64,7 @@ class LocalFiles:
                 return os.fdopen(descriptor, "rb")
             os.close(descriptor)
             if stat.S_ISDIR(mode):
-                raise IsADirectoryError
+                raise IsADirectoryError(errno.EISDIR, path)
             raise CloudError("NotAFile", f"{path} is not a regular file.", permanent=True)
 
     def save(self, path: str, chunks: Iterator[bytes]) -> int:
@@ -73,7 +73,7 @@ class LocalFiles:
             _clean(folder)
             with suppress(FileNotFoundError):
                 if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                    raise IsADirectoryError
+                    raise IsADirectoryError(errno.EISDIR, path)
             temporary = TEMPORARY + secrets.token_hex(8)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:

@@ -3,7 +3,7 @@
 Jobs run under the portal's own account, so without a sandbox they could read its database, its keys, the files of other
 workspaces and the environment of its processes. Landlock takes that away for good from a process and all that descend
 from it: whatever is not listed here is denied, processes outside cannot be traced (which covers /proc/<pid>/environ)
-or, from ABI 6 on, signalled.
+or, from ABI 6 on, signalled. Capabilities go too, in case the portal runs as root.
 
 Not covered by the kernel: *connecting* to a unix socket in the filesystem (so ours ask for a token), TCP, and names in
 /dev/shm, which MPI needs and all jobs share.
@@ -33,6 +33,9 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 _SET_NO_NEW_PRIVILEGES = 38
+_DROP_FROM_BOUNDING_SET = 24
+_AMBIENT, _CLEAR_ALL_AMBIENT = 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _FIRST_ABI, _REFER, _TRUNCATE, _IOCTL_DEVICE = (1 << 13) - 1, 1 << 13, 1 << 14, 1 << 15
@@ -55,6 +58,7 @@ def restrict(readable: Sequence[str], writable: Sequence[str], hidden: Sequence[
     system that lead to one of ``hidden`` are opened only around it, for Landlock cannot take away what it gave above.
     """
     _call(_libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    _drop_capabilities()
     version = abi()
     if version == 0:
         return False
@@ -97,6 +101,17 @@ def interpreter(python: str) -> list[str]:
     prefix = Path(python).resolve().parent.parent
     names = ("bin", "lib", "lib64", "share", "include", "ssl")
     return [str(prefix / name) for name in names if (prefix / name).exists()]
+
+
+def _drop_capabilities() -> None:
+    """Take root's powers from a job where the portal runs as root; any other account has none to lose.
+
+    CAP_PERFMON alone reads the memory and the environment of every process, past Landlock (``mm_access`` in Linux 6).
+    """
+    for capability in range(64):
+        _libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
+    _libc.prctl(_AMBIENT, _CLEAR_ALL_AMBIENT, 0, 0, 0)
+    _call(_libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24)))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
