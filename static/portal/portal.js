@@ -51,8 +51,10 @@
     return relativeTime.format(count, unit);
   }
 
-  function elapsed(date) {
-    let seconds = Math.max(0, Math.floor((Date.now() - date) / 1000));
+  function elapsed(date, until) {
+    const length = Math.max(0, ((until || Date.now()) - date) / 1000);
+    if (until && length < 10) return `${length.toFixed(1)} s`;
+    let seconds = Math.floor(length);
     const hours = Math.floor(seconds / 3600);
     const minutes = Math.floor((seconds % 3600) / 60);
     seconds %= 60;
@@ -66,7 +68,7 @@
     const kind = element.dataset.time;
     let text;
     if (kind === "relative") text = relative(date);
-    else if (kind === "elapsed") text = elapsed(date);
+    else if (kind === "elapsed") text = elapsed(date, element.dataset.until && new Date(element.dataset.until));
     else if (kind === "clock") text = date.toDateString() === new Date().toDateString() ? clockTime.format(date) : dayTime.format(date);
     else text = shortTime.format(date);
     if (element.textContent !== text) element.textContent = text;
@@ -465,7 +467,7 @@
       const terminal = new Terminal(output);
       const decoder = new TextDecoder();
       const address = new URL(viewer.dataset.log, location.href);
-      let offset = -LOG_TAIL;
+      let offset = -LOG_TAIL; // counted from the end
       let wait = 1000;
       let first = true;
       while (mine === turn && viewer.isConnected) {
@@ -484,8 +486,7 @@
           const next = Number(answer.headers.get("X-Next-Offset"));
           if (first) {
             output.replaceChildren();
-            const start = Number(answer.headers.get("X-Offset") || next - bytes.byteLength);
-            terminal.cut = start > 0;
+            terminal.cut = next - bytes.byteLength > 0;
             first = false;
           }
           if (bytes.byteLength) {
@@ -495,7 +496,7 @@
           const more = bytes.byteLength > 0 && next > offset;
           offset = next;
           const earlier = terminal.cut ? "Showing the end of a long log; the download has all of it. " : "";
-          if (complete && (!more || bytes.byteLength === 0)) {
+          if (complete) {
             say(earlier + (terminal.length ? "Complete." : `Nothing was written to ${name}.`));
             return;
           }
