@@ -150,8 +150,10 @@ def test_stop_from_another_terminal_leaves_nothing_behind(tmp_path: Path) -> Non
 
 def test_run_again_after_the_launcher_was_killed(tmp_path: Path) -> None:
     first = Portal(tmp_path / "var")
+    family = first.family()
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
+    assert eventually(lambda: not any(process.is_running() for process in family)), family
     second = Portal(tmp_path / "var")
     assert answers(second.port)
     second.process.send_signal(signal.SIGINT)

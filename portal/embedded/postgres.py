@@ -83,6 +83,7 @@ def start_postgres(home: Home, *, durable: bool = True, say: Callable[[str], Non
             log=home.log_directory / "postgres.log",
             environment=_environment(),
             stop_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
+            death_signal=signal.SIGINT,
         )
         try:
             wait_until(partial(_is_ready, data, server.pid), server, deadline - time.monotonic())

@@ -67,9 +67,13 @@ def spawn(
     environment: Mapping[str, str],
     directory: Path = Path("/"),
     stop_signal: signal.Signals = signal.SIGTERM,
+    death_signal: signal.Signals = signal.SIGKILL,
     stdin: bytes = b"",
 ) -> Server:
     """Start a child in its own session, so that Ctrl-C reaches the launcher alone, which then stops all in order.
+
+    When we are killed, the kernel sends the child `death_signal`. A gentler one than SIGKILL helps few: all get
+    theirs at once, and a worker that then asks the queue how to stop finds the queue gone and waits for it.
 
     Call from the main thread: the kernel ends the child when the *thread* that started it ends.
     """
@@ -86,7 +90,7 @@ def spawn(
             cwd=directory,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=_die_with_parent(stop_signal),
+            preexec_fn=_die_with_parent(death_signal),
         )
     if process.stdin is not None:
         with suppress(BrokenPipeError), process.stdin as pipe:
