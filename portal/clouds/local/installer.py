@@ -39,8 +39,20 @@ def install(release: Path, requirements: str) -> None:
     _run(sys.executable, "-m", "venv", str(release))
     pip = [str(release / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
     _run(*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "--progress-bar", "off", "-r", requirements)
+    write_whole_lines(release)
     with open(release / ".complete", "w") as file:
         os.fsync(file.fileno())
+
+
+def write_whole_lines(release: Path) -> None:
+    """Let Python in this environment write whole lines.
+
+    Jobs run unbuffered, so that logs are live. But then ``print`` writes a text and the end of its line one by one, and
+    ranks' lines end up inside each other.
+    """
+    streams = "[s.reconfigure(line_buffering=True, write_through=False) for s in (sys.stdout, sys.stderr) if s]"
+    packages = next(release.glob("lib/python*/site-packages"))
+    (packages / "portal_whole_lines.pth").write_text(f"import sys; {streams}\n")
 
 
 def _run(*command: str) -> None:
