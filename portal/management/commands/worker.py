@@ -11,18 +11,29 @@ from redis.exceptions import RedisError
 from rq import SimpleWorker
 
 
+class Worker(SimpleWorker):  # type: ignore[misc]
+    """Does not fork per job: a job is a few milliseconds of our own code, and whatever dies in the middle is found again
+    by its lease."""
+
+    stopping = False
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        """Remember the wish first: RQ tells the queue about it, which may be what is away."""
+        Worker.stopping = True
+        super().request_stop(signum, frame)
+
+
 class Command(BaseCommand):
-    """Run one worker in the foreground. It does not fork per job: a job is a few milliseconds of our own code, and
-    whatever dies in the middle is found again by its lease."""
+    """Run one worker in the foreground."""
 
     help = "Run queued reconciliations until stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work until a signal comes; a queue that is away is waited for."""
-        while True:
+        while not Worker.stopping:
             try:
                 queue = django_rq.get_queue("default")
-                worker = SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer)
+                worker = Worker([queue], connection=queue.connection, serializer=queue.serializer)
                 worker.work(with_scheduler=False, logging_level="WARNING")
                 return
             except RedisError as error:
