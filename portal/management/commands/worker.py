@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from rq import SimpleWorker
 
 
-class Worker(SimpleWorker):  # type: ignore[misc]
+class Worker(SimpleWorker):
     """Does not fork per job: a job is a few milliseconds of our own code, and whatever dies in the middle is found again
     by its lease."""
 
@@ -20,7 +20,7 @@ class Worker(SimpleWorker):  # type: ignore[misc]
     def request_stop(self, signum: Any, frame: Any) -> None:
         """Remember the wish first: RQ tells the queue about it, which may be what is away."""
         Worker.stopping = True
-        super().request_stop(signum, frame)
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
 
 class Command(BaseCommand):
