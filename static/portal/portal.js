@@ -622,8 +622,7 @@
       busy = false;
       input.value = "";
       announce(`${good} of ${files.length} files uploaded`);
-      if (good === files.length) location.reload();
-      else if (good) htmx.trigger("#results", "refresh");
+      if (good) htmx.trigger("#results", "refresh");
     }
 
     form.addEventListener("submit", (event) => {
