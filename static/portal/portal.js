@@ -334,15 +334,26 @@
     if (bar) bar.hidden = up;
   }
 
+  function show(key) {
+    const elements = $$("[data-live]").filter((element) => element.dataset.live === key);
+    elements.forEach((element) => htmx.trigger(element, "refresh"));
+    const list = $("[data-live-list]");
+    if (!elements.length && list && key.startsWith(`${list.dataset.liveList}-`)) htmx.trigger(list, "refresh");
+  }
+
+  // The first change shows at once; those that follow within a moment are shown together.
   function refresh(key) {
-    if (due.has(key)) return;
-    due.set(key, setTimeout(() => {
+    if (due.has(key)) {
+      due.set(key, true);
+      return;
+    }
+    due.set(key, false);
+    show(key);
+    setTimeout(() => {
+      const again = due.get(key);
       due.delete(key);
-      const elements = $$("[data-live]").filter((element) => element.dataset.live === key);
-      elements.forEach((element) => htmx.trigger(element, "refresh"));
-      const list = $("[data-live-list]");
-      if (!elements.length && list && key.startsWith(`${list.dataset.liveList}-`)) htmx.trigger(list, "refresh");
-    }, 150));
+      if (again) refresh(key);
+    }, 150);
   }
 
   const refreshAll = () => $$("[data-live], [data-live-list]").forEach((element) => htmx.trigger(element, "refresh"));
