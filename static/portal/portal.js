@@ -282,20 +282,21 @@
     }
   });
 
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (drawer && drawer.contains(event.target)) $(".toasts", drawer).replaceChildren();
+  });
+
   document.addEventListener("htmx:afterSwap", (event) => {
+    showTimes(); // before the next paint, so that no time is seen in UTC first
     if (event.detail.target && event.detail.target.id === "drawer") openDrawer();
   });
 
   document.addEventListener("htmx:load", (event) => {
     const root = event.detail.elt;
-    if (root.matches && root.matches("time[data-time]")) showTime(root);
-    showTimes(root);
     startLogs(root);
     startUploads(root);
     if (drawer && drawer.open && drawer.contains(root)) openDrawer();
   });
-
-  document.addEventListener("htmx:oobAfterSwap", () => showTimes());
 
   document.addEventListener("htmx:afterRequest", (event) => {
     const { elt, successful } = event.detail;
@@ -471,7 +472,10 @@
 
     const pressed = (button, on) => button && button.setAttribute("aria-pressed", String(on));
     const toEnd = () => { output.scrollTop = output.scrollHeight; };
-    const say = (text) => { if (note.textContent !== text) note.textContent = text; };
+    const say = (text) => {
+      if (note.textContent !== text) note.textContent = text;
+      output.dataset.note = text;
+    };
 
     async function read(name) {
       const mine = ++turn;
