@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
@@ -9,6 +10,7 @@ from django.http import HttpRequest
 from accounts.models import AuditEvent, Membership, Organization, User
 
 admin.site.site_header = admin.site.site_title = "Bodo Cloud Platform"
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # one sign-in, with its limits
 admin.site.unregister(Group)
 
 
