@@ -1,0 +1,16 @@
+"""What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
+
+from bench import jobs, lists, stack
+from bench.measure import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("list_clusters_10k", "ms", 50, lists.clusters),
+        Benchmark("list_runs_100k", "ms", 50, lists.runs),
+        Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
+        Benchmark("job_end_to_page", "ms", 300, jobs.end_to_page),
+        Benchmark("idle_rss", "MB", 500, stack.idle_memory),
+        Benchmark("boot_to_first_page", "s", 10, stack.boot_to_first_page),
+    )
+}

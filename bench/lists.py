@@ -1,0 +1,258 @@
+"""Server time of the long lists: the whole answer, from the request to the last byte, at the promised sizes."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench import stand
+from bench.measure import Measurement
+
+if TYPE_CHECKING:
+    from workspaces.models import Workspace
+
+CLUSTERS = 10_000
+RUNS = 100_000
+CLUSTERS_OF_RUNS = 200
+WARM_UP = 5
+REPEATS = 40
+NEEDLE = "quarterly"
+Row = TypeVar("Row")
+
+
+def clusters() -> Measurement:
+    """The list of 10,000 clusters."""
+    with stand.database():
+        workspace, client = _signed_in()
+        add_clusters(workspace, CLUSTERS)
+        _settle()
+        from clusters.models import Cluster
+
+        deep = Cluster.objects.order_by("number").values_list("number", flat=True)[100]
+        pages = {
+            "first page": "",
+            "deep page": f"?before={deep}",
+            "backward page": f"?after={deep}",
+            "by status": "?status=RUNNING",
+            "by rare status": "?status=FAILED",
+            "by name": f"?q={NEEDLE}",
+            "by a name that is not there": "?q=nothing+like+it",
+            "by name and status": f"?q={NEEDLE}&status=PAUSED",
+        }
+        return _worst(client, f"/w/{workspace.pk}/clusters/", pages)
+
+
+def runs() -> Measurement:
+    """The list of 100,000 runs on 200 clusters, 100 of which have a queue."""
+    with stand.database():
+        workspace, client = _signed_in()
+        add_runs(workspace, add_clusters(workspace, CLUSTERS_OF_RUNS), RUNS)
+        _settle()
+        from jobs.models import Run
+
+        deep = Run.objects.order_by("number").values_list("number", flat=True)[100]
+        busy = Run.objects.order_by("number")[0].cluster_id
+        pages = {
+            "first page": "",
+            "deep page": f"?before={deep}",
+            "backward page": f"?after={deep}",
+            "by status": "?status=FAILED",
+            "by rare status": "?status=TIMEOUT",
+            "the queue": "?status=PENDING",
+            "by cluster": f"?cluster={busy}",
+            "by name": f"?q={NEEDLE}",
+            "by a name that is not there": "?q=nothing+like+it",
+            "by name and status": f"?q={NEEDLE}&status=FAILED",
+        }
+        return _worst(client, f"/w/{workspace.pk}/jobs/", pages)
+
+
+def add_clusters(workspace: Workspace, count: int) -> list[Any]:
+    """Clusters of every kind, most of them at rest; names, handles and tags of ordinary length."""
+    from django.utils import timezone
+
+    from clusters.models import Cluster
+    from portal.clouds.base import Target
+
+    chance = random.Random(1)
+    target = {"RUNNING": Target.RUNNING, "PAUSED": Target.PAUSED, "FAILED": Target.RUNNING}
+    now = timezone.now()
+
+    def rows() -> Iterator[Cluster]:
+        for index in range(count):
+            status = chance.choices(["RUNNING", "PAUSED", "STOPPED", "FAILED"], [25, 35, 39, 1])[0]
+            yield Cluster(
+                workspace=workspace,
+                name=f"{NEEDLE if index % 97 == 0 else chance.choice(_WORDS)}-{index:05}",
+                description="Nightly load of the warehouse" if index % 3 == 0 else "",
+                tags={"team": chance.choice(_WORDS), "cost-center": str(index % 40)},
+                instance_type="local.4x",
+                instances=4,
+                deployed_instances=4 if status == "RUNNING" else 0,
+                deployed_generation=1,
+                release="2026.10",
+                status=status,
+                target=target.get(status, Target.STOPPED).value,
+                due_at=None,
+                failure_code="InsufficientCapacity" if status == "FAILED" else "",
+                failure_message="There are not enough machines of this type." if status == "FAILED" else "",
+                handle={"steps": {f"node-{n}": {"id": f"nodes/{index}-{n}", "state": "ready"} for n in range(8)}},
+                nodes=[{"index": n, "name": f"node-{n}", "address": "10.0.0.1", "health": "healthy"} for n in range(4)],
+                last_activity_at=now - timedelta(minutes=count - index),
+            )
+
+    return list(itertools.chain.from_iterable(map(Cluster.objects.bulk_create, _batches(rows()))))
+
+
+def add_runs(workspace: Workspace, places: list[Any], count: int) -> None:
+    """Runs in the order of their submission: most succeeded, some failed in their ways, the newest wait."""
+    from django.utils import timezone
+
+    from accounts.models import User
+    from jobs.models import Run
+
+    chance = random.Random(2)
+    now = timezone.now()
+    user = User.objects.get()
+
+    def rows() -> Iterator[Run]:
+        for index in range(count):
+            status, reason = chance.choices(
+                [("SUCCEEDED", ""), ("FAILED", "NonZeroExitCode"), ("CANCELLED", "Cancelled"), ("TIMEOUT", "Timeout")],
+                [800, 150, 45, 5],
+            )[0]
+            if index >= count - 1000:
+                status, reason = "PENDING", "Queued"
+            waits = status == "PENDING"
+            submitted = now - timedelta(minutes=count - index)
+            yield Run(
+                workspace=workspace,
+                cluster=places[index % (len(places) // 2 if waits else len(places))],
+                name=f"{NEEDLE if index % 997 == 0 else chance.choice(_WORDS)} {index:06}",
+                file=f"jobs/{chance.choice(_WORDS)}/load.py",
+                arguments=["--day", "2026-10-01"],
+                environment_keys=["STAGE"],
+                mode="spawn",
+                workers=16,
+                status=status,
+                reason=reason,
+                exit_code=None if waits else int(status != "SUCCEEDED"),
+                due_at=None,
+                handle={} if waits else {"run": f"runs/{index}", "node": "node-0", "exit": {"code": 0}},
+                requested_by=user,
+                created_at=submitted,
+                started_at=None if waits else submitted,
+                ended_at=None if waits else submitted + timedelta(minutes=3),
+            )
+
+    for batch in _batches(rows()):
+        Run.objects.bulk_create(batch)
+
+
+_WORDS = [
+    "orders",
+    "customers",
+    "features",
+    "invoices",
+    "sessions",
+    "forecast",
+    "telemetry",
+    "ledger",
+    "claims",
+    "rides",
+]
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while batch := list(itertools.islice(iterator, 2000)):
+        yield batch
+
+
+def _signed_in() -> tuple[Workspace, Any]:
+    from django.test import Client
+
+    from tests.factories import make_organization, make_user, make_workspace
+
+    user = make_user("alice")
+    workspace = make_workspace(make_organization(user))
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+    return workspace, client
+
+
+def _settle() -> None:
+    """As autovacuum leaves tables behind after a while."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
+
+
+def _worst(client: Any, path: str, pages: dict[str, str]) -> Measurement:
+    """The page with the largest median; its floor is its own queries, sent bare and fetched."""
+    found: dict[str, tuple[list[float], list[float], int]] = {}
+    for name, query in pages.items():
+        statements = _statements(client, path + query)
+        times = _times(lambda query=query: _get(client, path + query))  # type: ignore[misc]
+        floors = _times(lambda statements=statements: _replay(statements))  # type: ignore[misc]
+        found[name] = (times, floors, len(statements))
+    notes = [
+        f"{name}: {statistics.median(times):.1f} ms, of which SQL {statistics.median(floors):.1f} ms in {count} queries"
+        for name, (times, floors, count) in found.items()
+    ]
+    times, floors, _ = max(found.values(), key=lambda each: statistics.median(each[0]))
+    return Measurement(times, floors, notes)
+
+
+def _times(call: Callable[[], object]) -> list[float]:
+    for _ in range(WARM_UP):
+        call()
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def _get(client: Any, address: str) -> None:
+    """One request as the server handles it, with a connection from the pool and back."""
+    from django.db import close_old_connections
+
+    answer = client.get(address)
+    if answer.status_code != 200 or not answer.content:
+        raise RuntimeError(f"{address} answered {answer.status_code}")
+    close_old_connections()
+
+
+def _statements(client: Any, address: str) -> list[tuple[str, Any]]:
+    """What a page asks of the database."""
+    from django.db import connection
+
+    statements: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        statements.append((sql, parameters))
+        return execute(sql, parameters, many, context)
+
+    _get(client, address)
+    with connection.execute_wrapper(note):
+        client.get(address)
+    return statements
+
+
+def _replay(statements: list[tuple[str, Any]]) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for sql, parameters in statements:
+            cursor.execute(sql, parameters)
+            if cursor.description:
+                cursor.fetchall()
