@@ -247,6 +247,8 @@
 
   // --- htmx: sessions that ended, errors, and what happens after a swap --------------------------------------------
 
+  /** The element that made a request; htmx names another one when that has left the page. */
+  const sender = (event) => event.detail.requestConfig.elt;
   const isLive = (element) => Boolean(element && element.closest && element.closest("[data-live]") === element);
 
   function explain(status) {
@@ -268,7 +270,8 @@
   }
 
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, elt } = event.detail;
+    const { xhr } = event.detail;
+    const elt = sender(event);
     const login = document.body.dataset.login;
     if (login && xhr.responseURL && new URL(xhr.responseURL).pathname === login) {
       event.detail.shouldSwap = false;
@@ -278,7 +281,6 @@
     if (isLive(elt)) {
       const badge = $("[data-status]", elt);
       elt.dataset.before = badge ? badge.dataset.status : "";
-      if (xhr.status === 404 && elt.tagName === "TR") elt.remove();
     }
   });
 
@@ -299,8 +301,8 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, successful } = event.detail;
-    if (!isLive(elt) || !successful) return;
+    const elt = sender(event);
+    if (!isLive(elt) || !event.detail.successful) return;
     const fresh = document.getElementById(elt.id);
     const badge = fresh && $("[data-status]", fresh);
     const before = elt.dataset.before;
@@ -311,14 +313,17 @@
   });
 
   document.addEventListener("htmx:responseError", (event) => {
-    const { elt, xhr } = event.detail;
+    const { xhr } = event.detail;
+    const elt = sender(event);
     if (isLive(elt)) {
-      if (xhr.status === 404 && elt.dataset.gone) location.assign(elt.dataset.gone);
+      const list = elt.closest("[data-live-list]");
+      if (xhr.status === 404 && list) htmx.trigger(list, "refresh");
+      else if (xhr.status === 404 && elt.dataset.gone) location.assign(elt.dataset.gone);
       else if (xhr.status >= 500) connection(false);
     } else toast(messageIn(xhr.responseText) || explain(xhr.status), "error");
   });
   document.addEventListener("htmx:sendError", (event) => {
-    if (isLive(event.detail.elt)) connection(false);
+    if (isLive(sender(event))) connection(false);
     else toast(explain(0), "error");
   });
   document.addEventListener("htmx:timeout", () => toast(explain(0), "error"));
