@@ -14,7 +14,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nVariables\n'
 	@printf '  %-11s %s\n' \
-	  PORT 'run: the port on 127.0.0.1 (8000)' \
+	  PORT 'run, demo: the port on 127.0.0.1 (run: 8000; demo: a free one)' \
 	  KEEP 'demo: KEEP=0 removes what the demo made, and ends' \
 	  ONLY 'bench: the name of one benchmark instead of all' \
 	  ARGS 'test: further arguments for pytest, for instance ARGS="-k clusters"' \
@@ -51,7 +51,7 @@ status: install ## Say whether the portal runs, where, and what it uses
 	@$(PY) -m portal.launcher status || true
 
 demo: install .venv/installed-demo ## Show the whole way, from sign-up to results, on this machine
-	@$(PY) -m portal.demo $(if $(filter 0,$(KEEP)),--no-keep)
+	@$(PY) -m portal.demo $(if $(filter 0,$(KEEP)),--no-keep) $(if $(filter-out file,$(origin PORT)),--port $(PORT))
 
 test: install ## Run the tests; they bring their own database and queue
 	@$(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)

@@ -327,17 +327,23 @@ def _wait_for_port(port: int, *, patiently: bool) -> None:
                 if time.monotonic() > deadline:
                     raise StartError(
                         f"Port {port} is taken by another program. Choose another one, for instance with "
-                        f"`make run PORT={_free_port(port)}`."
+                        f"`make run PORT={free_port(port)}`."
                     ) from error
         time.sleep(0.1)
 
 
-def _free_port(after: int) -> int:
+def free_port(after: int) -> int:
+    """A port above ``after`` that nobody listens on now."""
     for port in range(after + 1, min(after + 100, 65536)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
     return 8001
+
+
+def address_of(home: Home) -> str | None:
+    """Where the portal of this home runs; None if it does not. “?” in the moment before it knows."""
+    return str(_read_state(home).get("address", "?")) if _is_locked(home) else None
 
 
 def _is_healthy(port: int) -> bool:
