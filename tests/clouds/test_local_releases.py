@@ -29,11 +29,16 @@ import sys; sys.argv = sys.argv[1:]; sys.executable = '{directory}/python'
 exec(open(sys.argv[0]).read())" "$2" "$3" "$4" "$5" ;;
     *venv*) mkdir -p "$3/bin" "$3/lib/python3/site-packages" && cp "$directory/python" "$3/bin/python" ;;
     *pip*) echo x >> "$directory/installs"; env > "$directory/environment"
-        for package in alpha beta; do echo "Collecting $package==1.0"; done
+        echo "Ignoring gamma: markers 'sys_platform == "win32"' don't match your environment"
+        echo "Collecting alpha==1.0 (from -r requirements.txt (line 2))"
+        echo "Processing /wheels/beta-1.0-py3-none-any.whl (from -r requirements.txt (line 4))"
         while [ -e "$directory/wait" ]; do sleep 0.01; done
         if [ -e "$directory/fail" ]; then echo "ERROR: No matching distribution found for alpha==1.0"; exit 1; fi ;;
 esac
 """
+
+
+PINNED = "# by us\nalpha==1.0 \\\n  --hash=sha256:0\nbeta==1.0\ngamma==1.0 ; sys_platform == 'win32'\n"
 
 
 class Site:
@@ -44,7 +49,7 @@ class Site:
         pinned = directory / "pinned"
         pinned.mkdir()
         for version in ("2026.10", "2026.8", "2025.12"):
-            (pinned / f"bodo-{version}.txt").write_text("# by us\nalpha==1.0 \\\n  --hash=sha256:0\nbeta==1.0\n")
+            (pinned / f"bodo-{version}.txt").write_text(PINNED)
         python = directory / "python"
         python.write_text(PYTHON.format(directory=directory, python=os.path.realpath("/proc/self/exe")))
         python.chmod(0o755)

@@ -81,11 +81,12 @@ class Releases:
 
     def _progress(self, version: str) -> Event:
         """How far the installer is: fetching the packages is most of it, unpacking them the rest."""
+        log = daemons.tail(self._beside(version, "log"), 1 << 20)
         total = len(re.findall(r"^[A-Za-z0-9]\S*==", self._requirements(version).read_text(), re.MULTILINE))
-        fetched = re.findall(
-            r"^Collecting ([^=\s]+)", daemons.tail(self._beside(version, "log"), 1 << 20), re.MULTILINE
-        )
-        unpacked = len(list(self.path(version).glob("lib/python*/site-packages/*.dist-info")))
+        total -= len(re.findall(r"^Ignoring ", log, re.MULTILINE))  # packages for other systems
+        fetched = re.findall(r"^(?:Collecting |Processing \S*/)([^=\s]+?)(?:==|-\d)", log, re.MULTILINE)
+        packages = [path.name for path in self.path(version).glob("lib/python*/site-packages/*.dist-info")]
+        unpacked = sum(not name.startswith(("pip-", "setuptools-")) for name in packages)
         if len(fetched) < total:
             what = f"{fetched[-1]} ({len(fetched)} of {total})" if fetched else "making the environment"
             return Event("release", f"Installing Bodo {version}: {what}", progress=0.7 * len(fetched) / total)
