@@ -141,6 +141,15 @@ def test_errors_have_stable_codes(files: LocalFiles, refused: Refused) -> None:
             attempt()
 
 
+def test_an_error_names_the_path_that_it_is_about(files: LocalFiles, refused: Refused) -> None:
+    with refused("FileNotFound") as caught:
+        files.move("missing", "new")
+    assert "missing does not exist" in caught.value.message
+    with refused("FileExists") as caught:
+        files.move("file", "folder")
+    assert "folder exists" in caught.value.message
+
+
 def test_reading_a_pipe_does_not_hang(files: LocalFiles, root: Path, refused: Refused) -> None:
     os.mkfifo(root / "pipe")
     for _ in range(2):

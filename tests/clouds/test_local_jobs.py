@@ -197,6 +197,21 @@ def test_a_job_whose_supervisor_is_killed_is_lost_and_the_machine_goes_on(runnin
     assert world.run(handle, "print(1)")[1] == "1\n"
 
 
+def test_a_job_is_lost_with_any_of_its_machines_and_none_starts_before_a_restart(
+    world: World, refused: Refused
+) -> None:
+    spec = world.spec(2)
+    handle = world.go(spec)
+    ref = started(world, handle, DAEMON, "wait")
+    os.kill(world.agent(handle, 1), signal.SIGKILL)
+    assert world.end(ref).reason is ExitReason.LOST
+    assert jobs_of(world) == []
+    with refused("NodeLost"):
+        world.cloud.start(handle, world.process("pass"))
+    handle = world.go(replace(spec, generation=2), Target.RUNNING, handle)
+    assert world.run(handle, "pass")[0].code == 0
+
+
 def test_deleting_a_machine_ends_its_jobs(world: World) -> None:
     spec = world.spec()
     handle = world.go(spec)

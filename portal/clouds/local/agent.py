@@ -36,6 +36,7 @@ from portal.clouds.local import kernel, supervisor
 HEARTBEAT = 0.5
 _SET_CHILD_SUBREAPER = 36
 _MAX_REQUEST = 4 << 20
+_REQUEST_SECONDS = 2.0
 
 
 class Agent:
@@ -103,7 +104,6 @@ class Agent:
     def answer(self, connection: socket.socket) -> None:
         """Answer one request; whatever is wrong with it, the agent goes on."""
         with connection:
-            connection.settimeout(2)
             try:
                 request = json.loads(_line(connection))
                 if not hmac.compare_digest(str(request.get("token")), self.node["token"]):
@@ -119,7 +119,7 @@ class Agent:
                 else:
                     reply(connection, {"ok": request["do"] == "ping", "error": "the node is shutting down"})
             except Exception as error:
-                print(time.strftime("%F %T"), "request failed:", repr(error), file=sys.stderr, flush=True)  # noqa: T201
+                _log("request failed:", repr(error))
                 reply(connection, {"ok": False, "error": str(error)})
 
     def start(self, connection: socket.socket, run: dict[str, Any]) -> None:
@@ -154,19 +154,28 @@ class Agent:
 
 
 def reply(connection: socket.socket, answer: dict[str, Any]) -> None:
-    """Answer a client that may be gone."""
+    """Answer a client that may be gone, or not listen."""
     with contextlib.suppress(OSError):
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _line(connection: socket.socket) -> bytes:
+    """A request, which must come at once: while we read, nothing else is done."""
+    deadline = time.monotonic() + _REQUEST_SECONDS
     data = b""
     while not data.endswith(b"\n"):
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
         chunk = connection.recv(65536)
         if not chunk or len(data) > _MAX_REQUEST:
             raise ValueError("the request is cut off or too long")
         data += chunk
     return data
+
+
+def _log(*words: object) -> None:
+    """A line in agent.log; a full disk must not end the agent."""
+    with contextlib.suppress(OSError):
+        print(time.strftime("%F %T"), *words, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def main() -> None:

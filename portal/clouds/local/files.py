@@ -109,8 +109,7 @@ class LocalFiles:
                 if number == errno.EINVAL and split(destination)[: len(split(source))] == split(source):
                     message = f"{source} cannot be moved into itself."
                     raise CloudError("PathNotAllowed", message, "Choose a folder outside it.", permanent=True)
-                named = destination if number == errno.EEXIST else source
-                raise OSError(number, os.strerror(number), named)
+                raise explained(OSError(number, os.strerror(number)), destination if number == errno.EEXIST else source)
 
     def delete(self, path: str) -> None:
         """Delete a file, a link, or a folder with everything in it."""

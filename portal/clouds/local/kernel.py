@@ -32,13 +32,15 @@ def start_time(pid: int) -> int | None:
 
 
 def identity(pid: int) -> Identity:
-    """The identity of a living process."""
+    """The identity of a process; that of a dead one is never alive."""
     return {"pid": pid, "start": start_time(pid), "boot": boot_id()}
 
 
 def alive(who: Identity | None) -> bool:
     """Whether exactly this process lives."""
-    return bool(who) and who is not None and who["boot"] == boot_id() and start_time(who["pid"]) == who["start"]
+    if who is None or who["start"] is None or who["boot"] != boot_id():
+        return False
+    return bool(start_time(who["pid"]) == who["start"])
 
 
 def descendants(pid: int) -> list[int]:

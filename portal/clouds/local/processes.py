@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ NETWORK = {"FI_TCP_IFACE": "lo", "UCX_NET_DEVICES": "lo", "MPIR_CVAR_CH4_OFI_IFN
 """Keeps MPI, which listens on all interfaces by default, to the loopback."""
 
 
-def start(node: Path, run: Path, process: Process) -> None:
-    """Start a process on a head node, once for each ``process.id``; returns when its program runs."""
+def start(nodes: Sequence[Path], run: Path, process: Process) -> None:
+    """Start a process on the first of the nodes, once for each ``process.id``; returns when its program runs.
+
+    It has the cores and the memory of all of them, and is lost when one of them is.
+    """
+    node = nodes[0]
     if (run / "spec.json").exists():
         return
     spec = kernel.get(node / "node.json")
@@ -40,10 +45,14 @@ def start(node: Path, run: Path, process: Process) -> None:
         pass
     cores: set[int] = set()
     memory = 0
-    for other in node.parent.glob("node-*/node.json"):
-        part = kernel.get(other)
+    peers = []
+    for other in nodes:
+        part, agent = kernel.get(other / "node.json"), kernel.get(other / "agent.json")
+        if part is None or not kernel.alive(agent):
+            raise CloudError("NodeLost", f"{other.name} is gone.", "Restart the cluster, then run the job again.")
         cores |= set(part["cores"])
         memory += part["memory"]
+        peers.append(agent)
     disk = node / "disk"
     request = {
         "id": process.id,
@@ -56,7 +65,9 @@ def start(node: Path, run: Path, process: Process) -> None:
         "working_directory": spec["bodofs"],
         "cores": sorted(cores),
         "memory": memory,
-        "readable": [spec["release"], *sandbox.interpreter(f"{spec['release']}/bin/python")],
+        "peers": peers,
+        "system": sandbox.interpreter(f"{spec['release']}/bin/python"),
+        "readable": [spec["release"]],
         "writable": [spec["bodofs"], str(disk)],
         "hidden": spec["hidden"],
     }

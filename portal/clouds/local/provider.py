@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,7 +162,8 @@ class LocalCloud:
         step = self._advance(wanted, everything, handle)
         names = {*step.handle["steps"], *(each.name for each in wanted)}
         self.capacity.keep(spec.id, {index for index in {*known, *indexes} if f"capacity-{index}" in names})
-        return step
+        # Others may use the release: giving up our claim to it is no news.
+        return replace(step, events=[event for event in step.events if event.step != "release" or release in wanted])
 
     def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
         """Look at the agents' processes and heartbeats."""
@@ -181,7 +183,7 @@ class LocalCloud:
         if not nodes or any(step["state"] != "ready" for step in nodes):
             raise _not_running()
         try:
-            processes.start(self.root / ref["node"], run, process)
+            processes.start([self.root / step["id"] for step in nodes], run, process)
         except OSError as error:
             raise explained(error, ref["run"]) from error
         return ref

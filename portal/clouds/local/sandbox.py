@@ -51,11 +51,12 @@ def abi() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))))
 
 
-def restrict(readable: Sequence[str], writable: Sequence[str], hidden: Sequence[str]) -> bool:
+def restrict(system: Sequence[str], readable: Sequence[str], writable: Sequence[str], hidden: Sequence[str]) -> bool:
     """Confine this process from now on, and say whether the kernel can.
 
-    Beside the system's own directories it keeps ``readable`` (to read and run) and ``writable``. Directories of the
-    system that lead to one of ``hidden`` are opened only around it, for Landlock cannot take away what it gave above.
+    It keeps the system's own directories and the more of them in ``system``, ``readable`` (to read and run) and
+    ``writable``. Directories of the system that lead to one of ``hidden`` are opened only around it, for Landlock
+    cannot take away what it gave above.
     """
     _call(_libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
     _drop_capabilities()
@@ -68,7 +69,7 @@ def restrict(readable: Sequence[str], writable: Sequence[str], hidden: Sequence[
     attributes = struct.pack("QQQ", handled, 0, _SCOPES if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(_libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0)))
-    for path in around([*SYSTEM, *RESOLVERS], hidden):
+    for path in around([*SYSTEM, *RESOLVERS, *system], hidden):
         _allow(ruleset, path, _READ & handled)
     for path in readable:
         _allow(ruleset, path, _READ & handled)

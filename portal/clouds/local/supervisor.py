@@ -30,7 +30,9 @@ from typing import Any, NoReturn
 
 from portal.clouds.local import kernel, sandbox
 
-TICK = 0.25
+TICK = 0.5
+"""Seconds between looks at memory and time; ends and requests to stop wake us at once."""
+
 GRACE = 5.0
 """Seconds between asking a job to end and killing it."""
 
@@ -69,7 +71,8 @@ def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection:
             supervisor.watch()
         code = 0
     except BaseException as error:
-        print(time.strftime("%F %T"), f"run {run['id']}:", repr(error), file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):
+            print(time.strftime("%F %T"), f"run {run['id']}:", repr(error), file=sys.stderr, flush=True)  # noqa: T201
     finally:
         os._exit(code)
 
@@ -167,7 +170,7 @@ class Supervisor:
 
     def reason_to_end(self) -> str | None:
         """Why the run must end now, if it must."""
-        if os.getppid() != self.agent or self.dismissed:
+        if os.getppid() != self.agent or self.dismissed or not all(map(kernel.alive, self.run["peers"])):
             return "LOST"
         if (self.directory / "cancel").exists():
             return "CANCELLED"
@@ -175,7 +178,10 @@ class Supervisor:
             return "TIMEOUT"
         self.tree = kernel.descendants(os.getpid())
         limit = self.run["memory"] << 20
-        return "OUT_OF_MEMORY" if kernel.memory(self.tree, limit) > limit else None
+        if kernel.memory(self.tree, limit) <= limit:
+            return None
+        again = kernel.memory(kernel.descendants(os.getpid()), limit)  # a fork between two looks counts pages twice
+        return "OUT_OF_MEMORY" if again > limit else None
 
     def note(self) -> None:
         """Leave word of what is alive, for whoever comes after us; a full disk is no reason to end a job."""
@@ -246,7 +252,7 @@ class Supervisor:
             score.write("500")  # the kernel should rather end a job than the portal
         os.chdir(self.run["working_directory"])
         os.umask(0o022)
-        sandbox.restrict(self.run["readable"], self.run["writable"], self.run["hidden"])
+        sandbox.restrict(self.run["system"], self.run["readable"], self.run["writable"], self.run["hidden"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WAKERS)
