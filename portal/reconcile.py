@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -88,7 +89,11 @@ def run(name: str, pk: str) -> None:
         except Exception:
             logger.exception("Reconciling %s %s failed", name, pk)
             step = Step(row.handle, Failed(CloudError("InternalError", "The portal made a mistake; it is in the log.")))
-        taken = _save(machine, row, token, step)
+        try:
+            taken = _save(machine, row, token, step)
+        except Exception:
+            logger.exception("The answer for %s %s could not be taken over", name, pk)
+            taken = _put_off(machine, row, token, step)
 
 
 @transaction.atomic
@@ -105,6 +110,8 @@ def _save(machine: Machine[Any], seen: Reconciled, token: uuid.UUID, step: Step)
     if row.revision != seen.revision:
         outcome = Pending(0)
         row.attempts = 0
+    elif row.due_at != seen.due_at and isinstance(outcome, Pending):
+        outcome = replace(outcome, after=0)  # somebody asked for another look meanwhile
     match outcome:
         case Failed(error) if not error.permanent and row.attempts + 1 < MAX_ATTEMPTS:
             row.attempts += 1
@@ -128,6 +135,20 @@ def _save(machine: Machine[Any], seen: Reconciled, token: uuid.UUID, step: Step)
     row.save(update_fields=[field.name for field in row._meta.concrete_fields if not field.primary_key])
     machine.saved(row)
     return again
+
+
+def _put_off(machine: Machine[Any], seen: Reconciled, token: uuid.UUID, step: Step) -> bool:
+    """A mistake of ours kept the answer from being stored: keep the handle at least, and look again after a pause."""
+    attempts = min(seen.attempts + 1, MAX_ATTEMPTS)
+    machine.model._default_manager.filter(pk=seen.pk, lease_token=token).update(
+        handle=step.handle,
+        attempts=attempts,
+        due_at=timezone.now() + timedelta(seconds=2**attempts),
+        progress_message="The portal made a mistake; it is in the log. Trying again.",
+        lease_token=None,
+        lease_until=None,
+    )
+    return False
 
 
 def sweep() -> int:

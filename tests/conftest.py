@@ -13,8 +13,12 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.fakes import Clock, FakeCloud, Workers
 
 _RUNNING = pytest.StashKey[ExitStack]()
 _IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # its controller has set everything
@@ -39,6 +43,11 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
 
     django.setup()  # now, because a conftest below this one may import models
 
+    from django.conf import settings
+
+    # The real one takes a second on a busy machine, on purpose; users are made by the hundred here.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if _IS_WORKER:
@@ -56,3 +65,36 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _RUNNING in config.stash:
         config.stash[_RUNNING].close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    """``timezone.now`` stands still, a minute ahead of what defaults of fields see."""
+    from tests.fakes import Clock
+
+    clock = Clock()
+    clock.move(minutes=1)
+    monkeypatch.setattr("django.utils.timezone.now", clock)
+    return clock
+
+
+@pytest.fixture
+def fake_cloud(monkeypatch: pytest.MonkeyPatch) -> "FakeCloud":
+    """One cloud in memory behind every configuration."""
+    from tests.fakes import FakeCloud
+
+    cloud = FakeCloud()
+    monkeypatch.setattr("workspaces.clouds._local", lambda *_: cloud)
+    return cloud
+
+
+@pytest.fixture
+def workers(
+    db: None, clock: "Clock", monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> "Workers":
+    """The scheduler and the workers, when the test says so."""
+    from tests.fakes import Workers
+
+    workers = Workers(clock, django_capture_on_commit_callbacks)
+    monkeypatch.setattr("portal.queue.send", workers.send)
+    return workers

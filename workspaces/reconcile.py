@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from django.utils import timezone
+
 from portal import events
 from portal.clouds.base import CloudError, Pending, Settled, Step, Target
 from portal.models import DeploymentEvent
 from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
+
+RETRY_REMOVAL = timedelta(seconds=60)
 
 
 def set_status(workspace: Workspace, status: str) -> None:
@@ -36,10 +42,10 @@ class WorkspaceMachine(Machine[Workspace]):
     def apply(self, row: Workspace, step: Step) -> None:
         """Statuses by the target."""
         leaving = row.target == Target.TERMINATED
+        if leaving:
+            set_status(row, WorkspaceStatus.TERMINATING)
         match step.outcome:
-            case Pending() if leaving:
-                set_status(row, WorkspaceStatus.TERMINATING)
-            case Pending() if row.status != WorkspaceStatus.READY:
+            case Pending() if not leaving and row.status != WorkspaceStatus.READY:
                 set_status(row, WorkspaceStatus.INPROGRESS)
             case Settled():
                 set_status(row, WorkspaceStatus.TERMINATED if leaving else WorkspaceStatus.READY)
@@ -47,8 +53,14 @@ class WorkspaceMachine(Machine[Workspace]):
         row.failure_code = row.failure_message = row.failure_hint = ""
 
     def fail(self, row: Workspace, error: CloudError) -> None:
-        """The reason stays on the page until somebody deletes the workspace."""
-        set_status(row, WorkspaceStatus.FAILED)
+        """The reason stays on the page until somebody deletes the workspace. A removal that fails is tried again for as
+        long as it takes: what is left would go on costing money."""
+        if row.target == Target.TERMINATED:
+            set_status(row, WorkspaceStatus.TERMINATING)
+            row.due_at = timezone.now() + RETRY_REMOVAL
+            row.progress_message = f"{error.message} Trying again every minute."[:500]
+        else:
+            set_status(row, WorkspaceStatus.FAILED)
         row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
         DeploymentEvent.objects.create(subject=row.pk, message=f"{error.code}: {error.message}", level="error")
 
