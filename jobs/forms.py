@@ -20,6 +20,7 @@ MODES = {
     LaunchMode.SPAWN: "Spawn — one Python process that sends its work to all workers (bodo.pandas, SQL, bodo.jit)",
     LaunchMode.SPMD: "SPMD — the file runs on every worker under mpiexec (bodo.jit and mpi4py only)",
 }
+MAX_CHOICES = 200
 
 
 class EnvironmentField(forms.CharField):
@@ -121,4 +122,6 @@ class RunFilter(forms.Form):
         super().__init__(*args, **options)
         field = self.fields["cluster"]
         assert isinstance(field, forms.ModelChoiceField)
-        field.queryset = Cluster.objects.in_workspace(workspace).order_by("name")[:200]
+        field.queryset = clusters = Cluster.objects.in_workspace(workspace)
+        # A list of thousands helps nobody: the first ones are offered, any other can still be named in the address.
+        field.choices = [("", "Any cluster"), *clusters.order_by("name").values_list("pk", "name")[:MAX_CHOICES]]

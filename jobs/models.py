@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from accounts.models import User
 from clusters.models import Cluster
@@ -149,9 +151,24 @@ class Run(Reconciled):
             return None
         return (self.ended_at or timezone.now()) - self.started_at
 
-    @property
+    @cached_property
     def queue_position(self) -> int | None:
-        """1 for the next to start; None once it has started."""
+        """1 for the next to start; None once it has started. ``find_queue_positions`` asks for many at once."""
         if self.status != RunStatus.PENDING:
             return None
         return Run.objects.queued_on(self.cluster_id).filter(number__lte=self.number).count()
+
+
+def find_queue_positions(runs: Iterable[Run]) -> None:
+    """Set ``queue_position`` of all that wait, with one query."""
+    waiting = [run for run in runs if run.status == RunStatus.PENDING]
+    if not waiting:
+        return
+    before = Run.objects.filter(
+        cluster=OuterRef("cluster"), status=RunStatus.PENDING, number__lte=OuterRef("number")
+    ).order_by()
+    position = Subquery(before.values("cluster").annotate(count=Count("pk")).values("count"))
+    found = Run.objects.filter(pk__in=[run.pk for run in waiting]).annotate(position=position)
+    positions = dict(found.values_list("pk", "position"))
+    for run in waiting:
+        run.queue_position = positions.get(run.pk)

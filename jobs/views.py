@@ -14,7 +14,7 @@ from accounts.permissions import Perm
 from clusters.models import Cluster
 from jobs import services
 from jobs.forms import RunFilter, RunForm
-from jobs.models import Run, RunStatus
+from jobs.models import Run, RunStatus, find_queue_positions
 from portal.clouds.base import LogChunk, LogStream
 from portal.errors import UserError
 from portal.forms import done, form_response
@@ -48,6 +48,7 @@ def runs(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
             rows = rows.filter(cluster=form.cleaned_data["cluster"])
     shown = page(request, rows.select_related("cluster", "requested_by").defer("handle", "environment"))
     context = {
+    find_queue_positions(shown.rows)
         "nav": "jobs",
         "page": shown,
         "runs": shown.rows,

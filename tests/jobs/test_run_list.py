@@ -1,0 +1,64 @@
+"""The list of runs: the same number of queries however many it shows, and filters that find."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from clusters.models import Cluster
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return factories.make_cluster(factories.make_workspace(factories.make_organization(factories.make_user("alice"))))
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Client:
+    client = Client(SERVER_NAME="127.0.0.1")
+    owner = cluster.workspace.organization.members.get()
+    client.force_login(owner, "allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+def queries(client: Client, address: str) -> int:
+    client.get(address)
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(address).status_code == 200
+    return len(captured)
+
+
+def test_a_long_queue_takes_no_more_queries_than_a_short_one(client: Client, cluster: Cluster) -> None:
+    address = f"/w/{cluster.workspace_id}/jobs/"
+    other = factories.make_cluster(cluster.workspace)
+    factories.make_run(cluster)
+    few = queries(client, address)
+    for _ in range(5):
+        factories.make_run(cluster)
+        factories.make_run(other)
+    assert queries(client, address) == few
+
+
+def test_each_cluster_has_a_queue_of_its_own(client: Client, cluster: Cluster) -> None:
+    other = factories.make_cluster(cluster.workspace)
+    factories.make_run(cluster, status="SUCCEEDED")
+    for place in (cluster, other, cluster):
+        factories.make_run(place)
+    answer = client.get(f"/w/{cluster.workspace_id}/jobs/")
+    assert [run.queue_position for run in answer.context["runs"]] == [2, 1, 1, None]
+
+
+def test_runs_are_filtered_by_cluster(client: Client, cluster: Cluster) -> None:
+    other = factories.make_cluster(cluster.workspace)
+    wanted = factories.make_run(cluster, name="Wanted")
+    factories.make_run(other, name="Not wanted")
+    answer = client.get(f"/w/{cluster.workspace_id}/jobs/?cluster={cluster.pk}")
+    assert [run.pk for run in answer.context["runs"]] == [wanted.pk]
+    assert f'<option value="{cluster.pk}" selected>' in answer.content.decode()
