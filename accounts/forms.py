@@ -6,11 +6,20 @@ import unicodedata
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import Value
+from django.db.models.functions import Lower
 from django.http import HttpRequest
 
 from accounts import services
 from accounts.models import Organization, User
 from portal.errors import client_address
+
+_DECEIVING = frozenset("\u200b\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that nobody sees, or that turn the text around them: two names could look the same. Joiners are not among
+them, because Persian, Hindi and emoji need them."""
+
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that look like nothing."""
 
 
 def clean_name(name: str) -> str:
@@ -19,10 +28,11 @@ def clean_name(name: str) -> str:
     Raises ValidationError. Used for every name a person gives, in all apps.
     """
     name = unicodedata.normalize("NFC", name)
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Co", "Zl", "Zp"} for character in name):
+    categories = {unicodedata.category(character) for character in name}
+    if categories & {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"} or _DECEIVING & set(name):
         raise ValidationError("Use letters, digits, spaces and punctuation only.", code="control_characters")
     name = " ".join(name.split())
-    if not name:
+    if all(unicodedata.category(character)[0] in "CMZ" or character in _BLANK for character in name):
         raise ValidationError("Enter a name.", code="required")
     return name
 
@@ -35,8 +45,12 @@ class NameField(forms.CharField):
 
     def clean(self, value: object) -> str:
         """Normalise what was typed."""
-        text = super().clean(value)
-        return clean_name(text) if text else text
+        text: str = super().clean(value)
+        if not text:
+            return text
+        name = clean_name(text)
+        self.run_validators(name)  # normalising can make it longer
+        return name
 
 
 class SignupDetails(forms.Form):
@@ -54,7 +68,10 @@ class SignupDetails(forms.Form):
     def clean_organization(self) -> str:
         """The name must be free."""
         name: str = self.cleaned_data["organization"]
-        if Organization.objects.filter(name__iexact=name).exists():
+        same = Organization.objects.alias(lower=Lower("name")).filter(
+            lower=Lower(Value(name))
+        )  # as the constraint has it
+        if same.exists():
             raise ValidationError("An organization of this name exists. Choose another name.", code="taken")
         return name
 
