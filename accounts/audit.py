@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection, models
 
 from accounts.models import AuditEvent, Organization, User
+from portal.errors import client_address
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -35,7 +36,7 @@ def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person behind a request."""
     user = request.user
     assert isinstance(user, User)
-    return Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, request.META.get("REMOTE_ADDR") or None)
+    return Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, client_address(request))
 
 
 def record(

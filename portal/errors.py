@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from django.http import HttpRequest
 
 
@@ -22,5 +24,8 @@ class PermissionNeededError(Exception):
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that a request came from, for the audit log."""
-    return request.META.get("REMOTE_ADDR") or None
+    """The address that a request came from, for the audit log; None where a proxy or a socket gave none."""
+    try:
+        return str(ip_address(request.META.get("REMOTE_ADDR", "").partition("%")[0]))
+    except ValueError:
+        return None

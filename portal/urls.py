@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from accounts.access import public_view
 from accounts.views import home
 from portal import views
 
@@ -15,7 +16,7 @@ urlpatterns = [
     path("", include("billing.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
-    path("healthz", views.healthz, name="healthz"),
+    path("healthz", public_view()(views.healthz), name="healthz"),
 ]
 
 handler400 = views.bad_request

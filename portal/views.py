@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from django.db import connection
+import errno
+import logging
+import sys
+
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from psycopg_pool import PoolTimeout
+
+from portal.clouds.base import CloudError
+from portal.errors import PermissionNeededError, UserError
+
+logger = logging.getLogger(__name__)
 
 TITLES = {
     400: "That request could not be read",
@@ -16,6 +27,7 @@ TITLES = {
     500: "Something went wrong on our side",
     502: "The cloud said no",
     503: "Back in a moment",
+    507: "The disk is full",
 }
 
 
@@ -25,14 +37,70 @@ def error_page(request: HttpRequest | None, status: int, **context: object) -> H
     return HttpResponse(render_to_string("error.html", context), status=status)
 
 
-def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """400."""
+def explained(request: HttpRequest | None, exception: BaseException | None) -> HttpResponse | None:
+    """The page for an error that we know, wherever it was raised; None for all others."""
+    match exception:
+        case UserError():
+            return error_page(
+                request, exception.status, code=exception.code, message=exception.message, hint=exception.hint
+            )
+        case PermissionNeededError():
+            return error_page(
+                request,
+                403,
+                code="PermissionNeeded",
+                message=f"This needs the role {exception.role_needed}.",
+                hint="Ask one of these people to give it to you.",
+                who_can=exception.who_can,
+            )
+        case CloudError():
+            return error_page(request, 502, code=exception.code, message=exception.message, hint=exception.hint)
+        case OperationalError() | InterfaceError() | PoolTimeout():
+            logger.error("The database did not answer", exc_info=exception)
+            return error_page(
+                request,
+                503,
+                code="DatabaseUnavailable",
+                message="The portal cannot reach its database at the moment.",
+                hint="Nothing was lost. Go back and try again in a few seconds.",
+            )
+        case DataError() if "NUL" in str(
+            exception
+        ):  # PostgreSQL stores no NUL; only an attacker sends one, in a cookie
+            return bad_request(request)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            logger.error("The disk of the portal is full", exc_info=exception)
+            return error_page(
+                request,
+                507,
+                code="DiskFull",
+                message="This was not saved: the disk is full.",
+                hint="Delete files that are no longer needed, or tell your operator. Then try again.",
+            )
+    return None
+
+
+def bad_request(request: HttpRequest | None, exception: Exception | None = None) -> HttpResponse:
+    """400; 413 where it was too much."""
+    if isinstance(exception, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent):
+        return too_large(request)
     return error_page(
         request,
         400,
         code="BadRequest",
         message="The address or form was not as expected.",
         hint="Go back and try again.",
+    )
+
+
+def too_large(request: HttpRequest | None) -> HttpResponse:
+    """413."""
+    return error_page(
+        request,
+        413,
+        code="TooLarge",
+        message="More was sent than this page takes.",
+        hint="Shorten the text. Large files go into the file browser of a workspace.",
     )
 
 
@@ -55,8 +123,8 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500."""
-    return error_page(
+    """500, or the page for an error that we know and that was raised outside a view."""
+    return explained(request, sys.exc_info()[1]) or error_page(
         request,
         500,
         code="InternalError",
