@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import OrganizationRole, Perm, WorkspaceRole, organization_matrix, workspace_matrix
 from portal import events
 from portal.errors import UserError
-from portal.forms import form_response
+from portal.forms import form_response, posted
 from portal.paging import page
 
 
@@ -32,7 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @signed_in_view(("GET", "HEAD", "POST"))
 def organization_new(request: HttpRequest) -> HttpResponse:
     """Make another organization."""
-    form = OrganizationForm(request.POST or None)
+    form = OrganizationForm(posted(request))
     if request.method == "POST" and form.is_valid():
         assert isinstance(request.user, User)
         try:
@@ -67,7 +67,7 @@ def audit_log(request: OrganizationRequest, organization: Organization) -> HttpR
     return render(request, "accounts/audit.html", {"nav": "audit", "page": shown, "events": shown.rows})
 
 
-@organization_view(Perm.ORG_VIEW)
+@organization_view(Perm.ORG_VIEW, ("GET",))
 def organization_events(request: OrganizationRequest, organization: Organization) -> HttpResponseBase:
     """The event stream of an organization's pages."""
     user_id = request.user.pk

@@ -16,7 +16,7 @@ from clusters import services
 from clusters.forms import ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
-from portal.forms import done, form_response
+from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
 from portal.paging import page
 from workspaces.access import WorkspaceRequest, workspace_view
@@ -51,7 +51,7 @@ def row(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpR
 @workspace_view(Perm.CLUSTER_EDIT, ("GET", "HEAD", "POST"))
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Make a cluster."""
-    form = ClusterForm(request.POST or None, workspace=workspace)
+    form = ClusterForm(posted(request), workspace=workspace)
     if request.method == "POST" and form.is_valid():
         try:
             cluster = services.create_cluster(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
@@ -107,7 +107,7 @@ def edit(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> Http
     found = find(workspace, cluster)
     stopped = found.status == ClusterStatus.STOPPED
     initial = {field: getattr(found, field) for field in services.CHANGEABLE_STOPPED}
-    form = ClusterEditForm(request.POST or None, workspace=workspace, stopped=stopped, initial=initial)
+    form = ClusterEditForm(posted(request), workspace=workspace, stopped=stopped, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
             services.update_cluster(actor=actor_of(request), cluster=found, **form.cleaned_data)

@@ -17,9 +17,10 @@ from jobs.forms import RunFilter, RunForm
 from jobs.models import Run, RunStatus, find_queue_positions
 from portal.clouds.base import LogChunk, LogStream
 from portal.errors import UserError
-from portal.forms import done, form_response
+from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
 from portal.paging import page
+from portal.streaming import blocks
 from workspaces.access import WorkspaceRequest, workspace_view
 from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
@@ -47,8 +48,8 @@ def runs(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
         if form.cleaned_data["cluster"]:
             rows = rows.filter(cluster=form.cleaned_data["cluster"])
     shown = page(request, rows.select_related("cluster", "requested_by").defer("handle", "environment"))
-    context = {
     find_queue_positions(shown.rows)
+    context = {
         "nav": "jobs",
         "page": shown,
         "runs": shown.rows,
@@ -68,7 +69,7 @@ def row(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRespo
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Submit a run."""
     initial = {"file": request.GET.get("file", ""), "cluster": request.GET.get("cluster", "")}
-    form = RunForm(request.POST or None, workspace=workspace, initial=initial)
+    form = RunForm(posted(request), workspace=workspace, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
             run = services.submit_run(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
@@ -147,14 +148,14 @@ def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> 
     found = find(workspace, run)
     stream = _stream_of(request)
 
-    def pieces() -> Any:
-        offset = 0
-        while chunk := read_log(workspace, found, stream, offset, LOG_CHUNK):
-            if not chunk.data:
-                return
-            yield chunk.data
-            offset = chunk.next_offset
+    offset = 0
 
-    response = StreamingHttpResponse(pieces(), content_type="application/octet-stream")
+    def read() -> bytes:
+        nonlocal offset
+        chunk = read_log(workspace, found, stream, offset, LOG_CHUNK)
+        offset = chunk.next_offset if chunk else 0
+        return chunk.data if chunk else b""
+
+    response = StreamingHttpResponse(blocks(read), content_type="application/octet-stream")
     response["Content-Disposition"] = f'attachment; filename="{found.pk}-{stream.value}.log"'
     return response

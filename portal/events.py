@@ -15,8 +15,9 @@ from uuid import UUID
 
 import django_rq
 import redis.asyncio as aioredis
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import transaction
+from django.db import close_old_connections, transaction
 from django.http import StreamingHttpResponse
 from redis.exceptions import RedisError
 
@@ -58,6 +59,7 @@ async def _events(tenant: UUID, allowed: Callable[[], Awaitable[bool]]) -> Async
         async with connection.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(channel(tenant))
             yield "retry: 1000\nevent: hello\ndata: hello\n\n"
+            await _let_go()
             spoken = loop.time()
             checked = spoken
             while True:
@@ -65,7 +67,9 @@ async def _events(tenant: UUID, allowed: Callable[[], Awaitable[bool]]) -> Async
                 now = loop.time()
                 if now - checked >= RECHECK_SECONDS:
                     checked = now
-                    if not await allowed():
+                    still = await allowed()
+                    await _let_go()
+                    if not still:
                         return
                 if message is not None:
                     spoken = now
@@ -78,3 +82,8 @@ async def _events(tenant: UUID, allowed: Callable[[], Awaitable[bool]]) -> Async
     finally:
         with contextlib.suppress(RedisError, asyncio.CancelledError):
             await connection.aclose()
+
+
+async def _let_go() -> None:
+    """Give the database connection back: a stream lasts for hours, and a dozen of them would hold the whole pool."""
+    await sync_to_async(close_old_connections)()

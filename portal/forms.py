@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect as to
 from django.shortcuts import render
 from django_htmx.http import HttpResponseClientRedirect
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form is bound to: also an empty POST is a form filled in wrongly, not a form asked for."""
+    return request.POST if request.method == "POST" else None
 
 
 def form_response(request: HttpRequest, template: str, form: forms.Form, **context: Any) -> HttpResponse:

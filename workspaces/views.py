@@ -19,7 +19,7 @@ from accounts.permissions import WORKSPACE_ADMINS_BY_ROLE, Perm
 from portal import events
 from portal.clouds.base import Check, CloudError
 from portal.errors import UserError
-from portal.forms import done, form_response
+from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
 from workspaces import services
 from workspaces.access import WorkspaceRequest, role_in, workspace_view
@@ -39,7 +39,7 @@ def configurations(request: OrganizationRequest, organization: Organization) -> 
 @organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
 def configuration_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
     """VALIDATE shows the named checks; CREATE makes the configuration."""
-    form = ConfigurationForm(request.POST or None, initial={"name": "This machine"})
+    form = ConfigurationForm(posted(request), initial={"name": "This machine"})
     checks: list[Check] | None = None
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
@@ -91,13 +91,13 @@ def workspaces(request: OrganizationRequest, organization: Organization) -> Http
 @organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
 def workspace_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
     """Make a workspace."""
-    form = WorkspaceForm(request.POST or None, organization=organization)
+    form = WorkspaceForm(posted(request), organization=organization)
     if request.method == "POST" and form.is_valid():
         try:
             services.create_workspace(actor=actor_of(request), organization=organization, **form.cleaned_data)
             return done(request, "workspaces:list", organization.pk)
         except UserError as error:
-            add_error(form, error, {"NameTaken": "name"})
+            add_error(form, error, {"NameTaken": "name", "ConfigurationGone": "cloud_configuration"})
     return form_response(request, "workspaces/new.html", form, nav="workspaces")
 
 
@@ -116,7 +116,7 @@ def enter(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
 @workspace_view(Perm.WS_MANAGE, ("GET", "HEAD", "POST"), ready=False)
 def settings(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Name, members, the steps of the deployment, and deletion."""
-    form = WorkspaceSettingsForm(request.POST or None, initial={"name": workspace.name})
+    form = WorkspaceSettingsForm(posted(request), initial={"name": workspace.name})
     if request.method == "POST" and form.is_valid():
         try:
             services.rename_workspace(actor=actor_of(request), workspace=workspace, name=form.cleaned_data["name"])
@@ -147,7 +147,7 @@ def delete(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     return done(request, "workspaces:list", workspace.organization_id)
 
 
-@workspace_view(Perm.WS_VIEW, ready=False)
+@workspace_view(Perm.WS_VIEW, ("GET",), ready=False)
 def workspace_events(request: WorkspaceRequest, workspace: Workspace) -> HttpResponseBase:
     """The event stream of a workspace's pages; it ends within seconds of losing the membership."""
     user_id = request.user.pk

@@ -8,17 +8,18 @@ from pathlib import PurePosixPath
 
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
-from django.http import FileResponse, HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.http import urlencode
+from django.utils.http import content_disposition_header, urlencode
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
 from portal.clouds.base import CloudError, Files
 from portal.errors import UserError
-from portal.forms import done
+from portal.forms import done, posted
+from portal.streaming import BLOCK, blocks
 from workspaces import services
 from workspaces.access import WorkspaceRequest, workspace_view
 from workspaces.clouds import cloud_of
@@ -145,12 +146,22 @@ def download(request: WorkspaceRequest, workspace: Workspace) -> HttpResponseBas
     """A file, streamed, always as an attachment: what people upload is never a page of ours."""
     path = request.GET.get("path", "")
     try:
+        left = files_of(workspace).stat(path).size
         file = files_of(workspace).open(path)
     except CloudError as error:
         raise _refusal(error) from error
-    return FileResponse(
-        file, as_attachment=True, filename=PurePosixPath(path).name, content_type="application/octet-stream"
-    )
+
+    def read() -> bytes:
+        nonlocal left
+        block = file.read(min(BLOCK, left))  # a job may be writing more of it meanwhile
+        left -= len(block)
+        return block
+
+    response = StreamingHttpResponse(blocks(read), content_type="application/octet-stream")
+    response._resource_closers.append(file.close)  # type: ignore[attr-defined]
+    response["Content-Length"] = str(left)
+    response["Content-Disposition"] = content_disposition_header(True, PurePosixPath(path).name) or "attachment"
+    return response
 
 
 @workspace_view(Perm.FILES_EDIT, ("GET", "HEAD", "POST"))
@@ -168,12 +179,14 @@ def edit(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
         with files_of(workspace).open(path) as file:
             data = file.read(EDIT_LIMIT + 1)
         text = data.decode()
+        if "\0" in text:  # valid UTF-8, and yet no text that a form could send back
+            raise UserError("NotText", f"{path} is not text.", "Download it instead.")
     except CloudError as error:
         raise _refusal(error) from error
     except UnicodeDecodeError as error:
         raise UserError("NotText", f"{path} is not text.", "Download it instead.") from error
     digest = hashlib.sha256(data).hexdigest()
-    form = TextForm(request.POST or None, initial={"text": text, "digest": digest})
+    form = TextForm(posted(request), initial={"text": text, "digest": digest})
     if request.method == "POST" and form.is_valid():
         if form.cleaned_data["digest"] != digest:
             form.add_error(
