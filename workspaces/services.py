@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import audit
@@ -45,8 +46,8 @@ def local_directory(configuration_id: uuid.UUID, directory: str) -> str:
     if not settings.PORTAL_LOCAL_CLOUD:
         raise UserError("LocalCloudOff", "The operator of this portal does not allow clusters on this machine.")
     roots = [root.resolve() for root in settings.PORTAL_LOCAL_ROOTS]
-    path = (Path(directory) if directory else roots[0] / str(configuration_id)).resolve()
-    if "\x00" in directory or not any(path.is_relative_to(root) and path != root for root in roots):
+    path = _resolved(directory) if directory else (roots[0] / str(configuration_id)).resolve()
+    if path is None or not any(path.is_relative_to(root) and path != root for root in roots):
         allowed = ", ".join(str(root) for root in roots)
         raise UserError(
             "DirectoryNotAllowed",
@@ -54,6 +55,24 @@ def local_directory(configuration_id: uuid.UUID, directory: str) -> str:
             f"Leave the field empty, or choose a directory below {allowed}.",
             status=422,
         )
+    _refuse_taken(path)
+    return str(path)
+
+
+def _resolved(directory: str) -> Path | None:
+    """Where a directory really is; None for what cannot be one."""
+    path = Path(directory)
+    too_long = any(len(os.fsencode(part)) > 255 for part in path.parts)
+    if not path.is_absolute() or not directory.isprintable() or ".." in path.parts or too_long:
+        return None
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        return None
+
+
+def _refuse_taken(path: Path) -> None:
+    """No two configurations share a directory: they may belong to two tenants."""
     taken = CloudConfiguration.objects.filter(provider=Provider.LOCAL, deleted_at=None).values_list(
         "settings", flat=True
     )
@@ -61,11 +80,10 @@ def local_directory(configuration_id: uuid.UUID, directory: str) -> str:
         if path.is_relative_to(other) or other.is_relative_to(path):
             raise UserError(
                 "DirectoryNotAllowed",
-                f"{directory} is used by another cloud configuration.",
+                f"{path} is used by another cloud configuration.",
                 "Leave the field empty, or choose a directory of its own.",
                 status=422,
             )
-    return str(path)
 
 
 def validate_local(*, directory: str) -> list[Check]:
@@ -83,6 +101,9 @@ def create_local_configuration(
     if not all(check.passed for check in checks):
         raise UserError("ChecksFailed", "Some checks failed.", "Do what each says, then validate again.", status=422)
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('local directories'))")
+        _refuse_taken(Path(path))  # again: somebody may have been quicker
         try:
             with transaction.atomic():
                 configuration = CloudConfiguration.objects.create(
@@ -122,10 +143,11 @@ def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> 
 def create_workspace(
     *, actor: Actor, organization: Organization, name: str, cloud_configuration: CloudConfiguration, region: str
 ) -> Workspace:
-    """A workspace, to be deployed. Its creator is its first ADMIN. Raises UserError(NameTaken)."""
-    configuration = (
-        CloudConfiguration.objects.in_organization(organization).select_for_update().get(pk=cloud_configuration.pk)
-    )
+    """A workspace, to be deployed. Its creator is its first ADMIN. Raises UserError(NameTaken, ConfigurationGone)."""
+    configurations = CloudConfiguration.objects.in_organization(organization).select_for_update()
+    configuration = configurations.filter(pk=cloud_configuration.pk).first()
+    if configuration is None:
+        raise UserError("ConfigurationGone", "The cloud configuration was deleted meanwhile.", "Choose another one.")
     try:
         with transaction.atomic():
             workspace = Workspace.objects.create(
@@ -180,6 +202,8 @@ def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role
 def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     """Ask for the removal of a workspace with all its files. Raises UserError(WorkspaceInUse)."""
     row = Workspace.objects.select_for_update().get(pk=workspace.pk)
+    if row.status == WorkspaceStatus.TERMINATED:
+        return
     blocking = clusters_in(row)
     if blocking:
         raise UserError(
@@ -189,9 +213,12 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
         )
     row.target = Target.TERMINATED
     row.revision += 1
+    row.attempts = 0
     row.due_at = timezone.now()
     row.failure_code = row.failure_message = row.failure_hint = ""
-    row.save(update_fields=["target", "revision", "due_at", "failure_code", "failure_message", "failure_hint"])
+    row.save(
+        update_fields=["target", "revision", "attempts", "due_at", "failure_code", "failure_message", "failure_hint"]
+    )
     audit.record(actor, "workspace.delete", row, organization=row.organization)
     nudge(row)
 
