@@ -23,9 +23,10 @@ class Month:
     def parse(cls, text: str, today: date) -> Month:
         """``2026-11``; anything that is not a month is this month."""
         try:
-            return cls(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date())
+            first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
         except ValueError:
-            return cls(today.replace(day=1))
+            first = today
+        return cls((first if 2000 <= first.year < 3000 else today).replace(day=1))
 
     @property
     def start(self) -> datetime:
