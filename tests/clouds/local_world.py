@@ -18,6 +18,7 @@ from portal.clouds.base import (
     Exit,
     Failed,
     Handle,
+    Health,
     LaunchMode,
     LogStream,
     Pending,
@@ -149,6 +150,11 @@ class World:
     def agent(self, handle: Handle, index: int = 0) -> int:
         path = self.cloud.root / handle["steps"][f"node-{index}"]["id"] / "agent.json"
         return int(json.loads(path.read_text())["pid"])
+
+
+def healths(world: World, handle: Handle) -> list[Health]:
+    """How the nodes of a cluster look."""
+    return [node.health for node in world.cloud.observe_clusters([handle])[0].nodes]
 
 
 def make_release(directory: Path) -> None:

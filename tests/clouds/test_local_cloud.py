@@ -16,13 +16,9 @@ import pytest
 from portal.clouds.base import CloudError, Failed, Handle, Health, LogStream, Pending, Settled, Target
 from portal.clouds.local import sandbox
 from portal.clouds.local.provider import LocalCloud
-from tests.clouds.local_world import CAPACITY, World, processes_of, wait_for
+from tests.clouds.local_world import CAPACITY, World, healths, processes_of, wait_for
 
 Refused = Callable[[str], Any]
-
-
-def healths(world: World, handle: Handle) -> list[Health]:
-    return [node.health for node in world.cloud.observe_clusters([handle])[0].nodes]
 
 
 def test_a_cluster_runs_pauses_resumes_stops_and_vanishes(world: World) -> None:

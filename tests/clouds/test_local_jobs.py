@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from portal.clouds.base import ExitReason, Handle, LaunchMode, LogStream, Target
+from portal.clouds.base import ExitReason, Handle, Health, LaunchMode, LogStream, Target
 from portal.clouds.local import sandbox
-from tests.clouds.local_world import World, processes_of, wait_for
+from tests.clouds.local_world import World, healths, processes_of, wait_for
 
 Running = tuple[World, Handle]
 Refused = Callable[[str], Any]
@@ -186,6 +186,21 @@ def test_a_job_whose_whole_machine_dies_at_once_is_lost_and_leaves_nothing(runni
     assert processes_of(world.cloud.root) == []
 
 
+def test_deleting_a_machine_that_died_at_once_leaves_nothing(world: World) -> None:
+    """Nobody asked for its jobs' ends before."""
+    spec = world.spec()
+    handle = world.go(spec)
+    started(world, handle, DAEMON, "wait")
+    agents = [pid for pid in processes_of(world.cloud.root) if pid not in jobs_of(world)]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in agents:
+            os.kill(pid, number)
+    wait_for(lambda: healths(world, handle) == [Health.LOST])
+    assert jobs_of(world)
+    world.go(spec, Target.TERMINATED, handle)
+    assert processes_of(world.cloud.root) == []
+
+
 def test_a_job_whose_supervisor_is_killed_is_lost_and_the_machine_goes_on(running: Running) -> None:
     world, handle = running
     ref = started(world, handle, DAEMON, "wait")
@@ -275,18 +290,20 @@ def test_a_lost_answer_is_not_a_failed_start(running: Running, monkeypatch: pyte
     assert (world.bodofs / "starts").read_text() == "x"
 
 
-def test_a_job_starts_within_60_milliseconds(running: Running) -> None:
+def test_a_job_runs_when_start_returns_and_that_takes_at_most_60_milliseconds(running: Running) -> None:
     world, handle = running
-    world.run(handle, "pass")
-    took = []
-    for _ in range(5):
-        process = world.process("import time\ntime.sleep(0.2)")
+
+    def quick() -> bool:
+        process = world.process("import time\ntime.sleep(60)")
         before = time.monotonic()
         ref = world.cloud.start(handle, process)
-        took.append(time.monotonic() - before)
+        took = time.monotonic() - before
         assert any(process.file.encode() in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in jobs_of(world))
+        world.cloud.stop(handle, ref)
         world.end(ref)
-    assert min(took) < 0.060
+        return took < 0.060
+
+    wait_for(quick)  # a busy machine may need several tries
 
 
 def test_the_environment_is_built_from_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
