@@ -31,7 +31,7 @@ def find(workspace: Workspace, cluster: UUID) -> Cluster:
 @workspace_view(Perm.WS_VIEW)
 def clusters(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """The clusters of a workspace, newest first."""
-    form = ClusterFilter(request.GET)
+    form = ClusterFilter(request.GET, auto_id="filter_%s")
     rows = Cluster.objects.in_workspace(workspace)
     if form.is_valid():
         rows = rows.search(form.cleaned_data["q"])

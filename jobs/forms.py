@@ -119,7 +119,7 @@ class RunFilter(forms.Form):
     )
 
     def __init__(self, *args: Any, workspace: Workspace, **options: Any) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, auto_id="filter_%s", **options)  # the drawer on the same page has ids of its own
         field = self.fields["cluster"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = clusters = Cluster.objects.in_workspace(workspace)
