@@ -15,7 +15,8 @@ NEEDED_DISK = 5 << 30
 """Bytes: a Bodo release takes 2 GiB, installing it as much again for a while."""
 
 NEEDED_MEMORY = 2048
-"""MiB for each core: what importing and compiling takes."""
+"""MiB that importing and compiling takes, once per worker. Less for each core is a warning: whoever starts fewer workers,
+or a light job, gets by."""
 
 
 def check(root: Path, machine_root: Path, python: str, capacity: Capacity) -> list[Check]:
@@ -58,8 +59,10 @@ def _disk(root: Path) -> Check:
 def _size(capacity: Capacity) -> Check:
     memory = capacity.memory_per_core
     detail = f"{capacity.cores} cores for instances with {memory} MiB each; the machine has {machine_memory()} MiB."
-    hint = "" if memory >= NEEDED_MEMORY else "Lower PORTAL_LOCAL_CAPACITY, or use a machine with more memory."
-    return Check("Cores and memory", memory >= NEEDED_MEMORY, detail, hint)
+    if memory * capacity.cores < NEEDED_MEMORY:
+        return Check("Cores and memory", False, detail, f"A Bodo job takes {NEEDED_MEMORY} MiB: use a larger machine.")
+    hint = "" if memory >= NEEDED_MEMORY else "Bodo may need more for each: lower PORTAL_LOCAL_CAPACITY in that case."
+    return Check("Cores and memory", True, detail, hint)
 
 
 def _environments(python: str) -> Check:
