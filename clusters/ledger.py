@@ -5,6 +5,8 @@ Called inside the transaction of the change itself, with the cluster's row locke
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from accounts.audit import Actor
 from clusters.models import Cluster, Transition, TransitionKind
 
@@ -22,15 +24,21 @@ def reached(cluster: Cluster) -> None:
 
 
 def scaled(cluster: Cluster) -> None:
-    """The number of deployed instances changed while running."""
+    """A change of size while running has come to an end. The number may be the old one, after a failure."""
+    newest = cluster.transitions.order_by("-seq").first()
+    if newest is None or newest.kind != TransitionKind.REQUEST:
+        return
     _append(cluster, TransitionKind.SCALED, cluster.status, cluster.deployed_instances, "")
 
 
 def _append(cluster: Cluster, kind: TransitionKind, status: str, instances: int, actor_label: str) -> None:
+    newest = Transition.objects.filter(cluster=cluster).order_by("-seq").values_list("at", flat=True).first()
+    now = timezone.now()
     cluster.ledger_length += 1
     Transition.objects.create(
         cluster=cluster,
         seq=cluster.ledger_length,
+        at=max(now, newest or now),  # the clocks of two machines differ, and the bill needs an order
         kind=kind,
         status=status,
         instance_type=cluster.instance_type,

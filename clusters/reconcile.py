@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
 
+logger = logging.getLogger(__name__)
 S = ClusterStatus
 UNDER_WAY: dict[str, ClusterStatus] = {
     Target.PAUSED: S.PAUSING,
@@ -82,6 +84,7 @@ class ClusterMachine(Machine[Cluster]):
         if row.failure_code and row.target != Target.TERMINATED:
             if isinstance(step.outcome, Settled):
                 row.deployed_instances, row.nodes = 0, []
+                row.progress_message, row.progress = "", None
             return
         if row.target == Target.RUNNING:
             self._apply_running(row, step)
@@ -89,8 +92,9 @@ class ClusterMachine(Machine[Cluster]):
         row.deployed_instances = 0
         match step.outcome:
             case Settled():
-                set_status(row, UNDER_WAY[row.target])
-                set_status(row, REACHED[row.target])
+                if row.status != REACHED[row.target]:
+                    set_status(row, UNDER_WAY[row.target])
+                    set_status(row, REACHED[row.target])
                 row.nodes = []
                 row.progress_message, row.progress = "", None
             case _ if row.status != REACHED[row.target]:
@@ -106,11 +110,10 @@ class ClusterMachine(Machine[Cluster]):
                 row.deployed_instances = 0
                 set_status(row, S.INPROGRESS)
             case Settled():
-                changed = row.deployed_instances != row.instances
                 row.deployed_instances, row.deployed_generation = row.instances, row.generation
                 row.progress_message, row.progress = "", None
                 row.last_activity_at = timezone.now()
-                if scaling and changed:
+                if scaling:
                     ledger.scaled(row)
                 elif not scaling:
                     set_status(row, S.INPROGRESS) if row.status not in {S.INPROGRESS, S.INITIALIZING} else None
@@ -171,7 +174,11 @@ def observe() -> int:
     for configuration in CloudConfiguration.objects.filter(pk__in=by_configuration):
         clusters = by_configuration[configuration.pk]
         handles: list[Handle] = [cluster.handle for cluster in clusters]
-        observations = cloud_of(configuration).observe_clusters(handles)
+        try:
+            observations = cloud_of(configuration).observe_clusters(handles)
+        except CloudError as error:  # one account that does not answer must not hide the others
+            logger.warning("The clusters of %s could not be observed: %s", configuration.pk, error)
+            continue
         for cluster, observation in zip(clusters, observations, strict=True):
             lost += record_observation(cluster, observation)
     return lost
@@ -180,7 +187,7 @@ def observe() -> int:
 @transaction.atomic
 def record_observation(seen: Cluster, observation: Observation) -> bool:
     """Keep what was seen of a cluster; a lost node fails it. True if it was lost by this observation."""
-    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=seen.pk)
+    row = Cluster.objects.select_for_update(of=("self",)).select_related("workspace").get(pk=seen.pk)
     if row.revision != seen.revision or row.handle != seen.handle or row.status != seen.status:
         return False
     nodes = [_node_as_json(node) for node in observation.nodes]

@@ -123,7 +123,7 @@ def create_cluster(
 @transaction.atomic
 def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
     """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow) where it cannot be."""
-    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    row = _locked(cluster)
     refusal = refusal_of(row, action)
     if refusal:
         raise UserError("NotNow", f"{row.name} is {row.status}. {refusal}", "Its page shows what can be done now.")
@@ -172,7 +172,7 @@ def can_scale(cluster: Cluster) -> bool:
 @transaction.atomic
 def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
     """Another number of instances. A running cluster changes between two runs. Raises UserError(NotNow)."""
-    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    row = _locked(cluster)
     if not can_scale(row):
         raise UserError("NotNow", f"{row.name} is {row.status}.", "It can be scaled when it is running or at rest.")
     before, row.instances = row.instances, instances
@@ -192,7 +192,9 @@ CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags")
 @transaction.atomic
 def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
     """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken)."""
-    row = Cluster.objects.select_for_update().select_related("workspace").get(pk=cluster.pk)
+    row = _locked(cluster)
+    if row.target == Target.TERMINATED:
+        raise UserError("NotNow", f"{row.name} is {row.status}.", "A cluster that is deleted cannot be changed.")
     allowed = CHANGEABLE_STOPPED if row.status == S.STOPPED and row.target == Target.STOPPED else CHANGEABLE_RUNNING
     changes = {field: value for field, value in changes.items() if getattr(row, field) != value}
     refused = [field for field in changes if field not in allowed]
@@ -272,10 +274,16 @@ def nudge(cluster: Cluster) -> None:
     events.notify(cluster.workspace_id, f"cluster-{cluster.pk}")
 
 
+def _locked(cluster: Cluster) -> Cluster:
+    """The row as it is now, locked; its workspace is read and not locked."""
+    return Cluster.objects.select_for_update(of=("self",)).select_related("workspace").get(pk=cluster.pk)
+
+
 def _wish(row: Cluster, *fields: str) -> None:
     row.revision += 1
+    row.attempts = 0
     row.due_at = timezone.now()
-    row.save(update_fields=["revision", "due_at", *fields])
+    row.save(update_fields=["revision", "attempts", "due_at", *fields])
 
 
 def _record(actor: Actor, verb: str, cluster: Cluster, **detail: Any) -> None:
