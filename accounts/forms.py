@@ -68,10 +68,8 @@ class SignupDetails(forms.Form):
     def clean_organization(self) -> str:
         """The name must be free."""
         name: str = self.cleaned_data["organization"]
-        same = Organization.objects.alias(lower=Lower("name")).filter(
-            lower=Lower(Value(name))
-        )  # as the constraint has it
-        if same.exists():
+        # Compared as the constraint does: upper case, which iexact takes, is another equality.
+        if Organization.objects.alias(lower=Lower("name")).filter(lower=Lower(Value(name))).exists():
             raise ValidationError("An organization of this name exists. Choose another name.", code="taken")
         return name
 

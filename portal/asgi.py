@@ -49,7 +49,7 @@ class Handler(ASGIHandler):
 
     async def read_body(self, receive: Receive) -> Any:
         """The body, in memory while it is small."""
-        body = tempfile.SpooledTemporaryFile(
+        body = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - Django closes it
             settings.FILE_UPLOAD_MAX_MEMORY_SIZE, "w+b", dir=str(settings.FILE_UPLOAD_TEMP_DIR)
         )
         write = sync_to_async(body.write, thread_sensitive=False)

@@ -1,4 +1,4 @@
-"""Long answers in blocks. Under ASGI, Django would collect a plain iterator in memory before it sends the first byte."""
+"""Long answers in blocks. Under ASGI, Django would collect a plain iterator in memory before sending any of it."""
 
 from __future__ import annotations
 

@@ -64,9 +64,8 @@ def explained(request: HttpRequest | None, exception: BaseException | None) -> H
                 message="The portal cannot reach its database at the moment.",
                 hint="Nothing was lost. Go back and try again in a few seconds.",
             )
-        case DataError() if "NUL" in str(
-            exception
-        ):  # PostgreSQL stores no NUL; only an attacker sends one, in a cookie
+        case DataError() if "NUL" in str(exception):
+            # PostgreSQL stores no NUL. Forms refuse it; what is left are forged cookies and keys.
             return bad_request(request)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             logger.error("The disk of the portal is full", exc_info=exception)

@@ -62,8 +62,9 @@ def local_directory(configuration_id: uuid.UUID, directory: str) -> str:
 def _resolved(directory: str) -> Path | None:
     """Where a directory really is; None for what cannot be one."""
     path = Path(directory)
-    too_long = any(len(os.fsencode(part)) > 255 for part in path.parts)
-    if not path.is_absolute() or not directory.isprintable() or ".." in path.parts or too_long:
+    if not path.is_absolute() or not directory.isprintable() or ".." in path.parts:
+        return None
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
         return None
     try:
         return path.resolve()
