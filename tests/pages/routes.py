@@ -1,0 +1,136 @@
+"""Every address of ours, who may use it (by hand, from the product's matrix), and a good form for it.
+
+A new address that is missing here fails ``test_access``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+ALL = frozenset({"owner", "admin", "billing", "member", "ws_admin", "developer", "viewer"})
+"""Everybody in Acme: people with a role in a workspace are its members."""
+MANAGERS = frozenset({"owner", "admin"})
+USAGE = frozenset({"owner", "admin", "billing"})
+IN_LAB = frozenset({"owner", "admin", "ws_admin", "developer", "viewer"})
+EDITORS = frozenset({"owner", "admin", "ws_admin", "developer"})
+LAB_ADMINS = frozenset({"owner", "admin", "ws_admin"})
+
+
+@dataclass(frozen=True)
+class Route:
+    """``seen_by`` are those for whom the tenant exists, ``allowed`` those who may; ``form`` is a valid POST, if any."""
+
+    allowed: frozenset[str] = ALL
+    seen_by: frozenset[str] = ALL
+    get: bool = True
+    form: dict[str, Any] | None = None
+    public: bool = False
+    in_tenant: bool = True
+    stream: bool = False
+    query: dict[str, str] = field(default_factory=dict)
+
+
+def _lab(allowed: frozenset[str], **options: Any) -> Route:
+    return Route(allowed, IN_LAB, **options)
+
+
+CLUSTER = {
+    "name": "fresh",
+    "instance_type": "local.1x",
+    "instances": "1",
+    "release": "2026.10",
+    "auto_pause_minutes": "60",
+    "auto_stop_minutes": "0",
+    "description": "",
+    "tags": "team=a",
+}
+RUN = {
+    "name": "nightly",
+    "cluster": "{cluster}",
+    "file": "job.py",
+    "arguments": "--fast 'two words'",
+    "environment": "KEY=value",
+    "mode": "spawn",
+    "timeout_minutes": "60",
+    "auto_resume": "on",
+}
+
+ROUTES: dict[str, Route] = {
+    "home": Route(public=True, in_tenant=False),
+    "healthz": Route(public=True, in_tenant=False),
+    "accounts:organization_new": Route(in_tenant=False, form={"name": "Initech"}),
+    "accounts:people": Route(),
+    "accounts:audit": Route(MANAGERS),
+    "accounts:events": Route(stream=True),
+    "workspaces:configurations": Route(),
+    "workspaces:configuration_new": Route(MANAGERS, form={"name": "Here", "directory": "", "action": "create"}),
+    "workspaces:configuration_delete": Route(MANAGERS, get=False, form={}),
+    "workspaces:list": Route(),
+    "workspaces:new": Route(
+        MANAGERS, form={"name": "Attic", "cloud_configuration": "{configuration}", "region": "local"}
+    ),
+    "workspaces:enter": _lab(IN_LAB),
+    "workspaces:row": _lab(IN_LAB),
+    "workspaces:events": _lab(IN_LAB, stream=True),
+    "workspaces:settings": _lab(LAB_ADMINS, form={"name": "Laboratory"}),
+    "workspaces:delete": _lab(LAB_ADMINS, get=False, form={}),
+    "workspaces:files": _lab(IN_LAB),
+    "workspaces:files_upload": _lab(EDITORS, get=False, form={"path": ""}),
+    "workspaces:files_folder": _lab(EDITORS, get=False, form={"path": "", "name": "more"}),
+    "workspaces:files_move": _lab(EDITORS, get=False, form={"path": "job.py", "name": "other.py"}),
+    "workspaces:files_delete": _lab(EDITORS, get=False, form={"path": "job.py"}),
+    "workspaces:files_download": _lab(IN_LAB, query={"path": "job.py"}),
+    "workspaces:files_edit": _lab(EDITORS, query={"path": "job.py"}, form={"text": "print(1)\n", "digest": "0"}),
+    "clusters:list": _lab(IN_LAB),
+    "clusters:new": _lab(EDITORS, form=CLUSTER),
+    "clusters:detail": _lab(IN_LAB),
+    "clusters:row": _lab(IN_LAB),
+    "clusters:live": _lab(IN_LAB),
+    "clusters:edit": _lab(
+        EDITORS, form={"name": "renamed", "auto_pause_minutes": "5", "auto_stop_minutes": "0", "description": "x"}
+    ),
+    "clusters:scale": _lab(EDITORS, get=False, form={"instances": "3"}),
+    "clusters:action": _lab(EDITORS, get=False, form={}),
+    "jobs:list": _lab(IN_LAB),
+    "jobs:new": _lab(EDITORS, form=RUN),
+    "jobs:detail": _lab(IN_LAB),
+    "jobs:row": _lab(IN_LAB),
+    "jobs:live": _lab(IN_LAB),
+    "jobs:cancel": _lab(EDITORS, get=False, form={}),
+    "jobs:log": _lab(IN_LAB),
+    "jobs:log_download": _lab(IN_LAB),
+    "billing:dashboard": Route(USAGE),
+}
+
+OUR_NAMESPACES = ("accounts", "workspaces", "clusters", "jobs", "billing", None)
+FOREIGN = ("accounts/", "admin/")
+"""Where allauth and Django's admin live; they have tests of their own."""
+
+
+def our_patterns() -> Iterator[tuple[str, URLPattern]]:
+    """Each pattern that is ours, by its full name."""
+    for entry in get_resolver().url_patterns:
+        if isinstance(entry, URLPattern):
+            yield entry.name or "", entry
+        elif str(entry.pattern) not in FOREIGN:
+            yield from _below(entry)
+
+
+def _below(resolver: URLResolver) -> Iterator[tuple[str, URLPattern]]:
+    for entry in resolver.url_patterns:
+        assert isinstance(entry, URLPattern), "a new level of addresses: teach this function"
+        yield f"{resolver.namespace}:{entry.name}", entry
+
+
+def arguments(pattern: URLPattern) -> tuple[str, ...]:
+    """The names in an address."""
+    return tuple(pattern.pattern.converters)
+
+
+def filled(form: dict[str, Any], ids: dict[str, Any]) -> dict[str, Any]:
+    """A form with the ids of this world in it."""
+    return {key: value.format(**ids) if value.startswith("{") else value for key, value in form.items()}

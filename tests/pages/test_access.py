@@ -1,0 +1,224 @@
+"""Every address × every role × own and foreign ids: 404 to strangers, 403 to the weak, sign-in to the unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import AuditEvent
+from tests.pages.routes import ROUTES, arguments, filled, our_patterns
+from tests.pages.world import EVERYBODY, Place, Tenants
+
+PATTERNS = dict(our_patterns())
+
+
+def address(name: str, ids: dict[str, Any]) -> str:
+    query = f"?{urlencode(ROUTES[name].query)}" if ROUTES[name].query else ""
+    return reverse(name, kwargs={key: ids[key] for key in arguments(PATTERNS[name])}) + query
+
+
+def ask(client: Client, name: str, method: str, ids: dict[str, Any]) -> Any:
+    """The answer; what it wrote is undone."""
+    with transaction.atomic():
+        if method == "GET":
+            response = client.get(address(name, ids))
+        else:
+            response = client.post(address(name, ids), filled(ROUTES[name].form or {}, ids))
+        transaction.set_rollback(True)
+    return response
+
+
+def methods_of(name: str) -> list[str]:
+    return (["GET"] if ROUTES[name].get else []) + (["POST"] if ROUTES[name].form is not None else [])
+
+
+def test_every_address_is_classified() -> None:
+    assert set(PATTERNS) == set(ROUTES)
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+def test_everybody_gets_what_their_role_allows(tenants: Tenants, role: str) -> None:
+    client = tenants.client(role)
+    (tenants.lab.files / "job.py").write_text("print(1)\n")
+    wrong = []
+    for name, route in ROUTES.items():
+        for method in methods_of(name):
+            (tenants.lab.files / "job.py").write_text("print(1)\n")
+            (tenants.lab.files / "other.py").unlink(missing_ok=True)
+            response = ask(client, name, method, tenants.ids())
+            if route.public:
+                fine = response.status_code in {200, 302}
+            elif role in {"anonymous", "inactive"}:
+                fine = response.status_code == 302 and response["Location"].startswith("/accounts/login/")
+            elif not route.in_tenant or role in route.allowed:
+                fine = response.status_code in {200, 302, 409, 422}
+            elif role in route.seen_by:
+                fine = response.status_code == 403 and says_who_can_help(tenants, name, response)
+            else:
+                fine = response.status_code == 404
+            if not fine:
+                wrong.append(f"{method} {name}: {response.status_code}")
+    assert wrong == []
+
+
+def says_who_can_help(tenants: Tenants, name: str, response: HttpResponse) -> bool:
+    """The page names a role that would do, and people who can give it, by address."""
+    in_workspace = "workspace" in arguments(PATTERNS[name])
+    helpers = ["owner", "admin", *(["ws_admin"] if in_workspace else [])]
+    text = response.content.decode()
+    return all(tenants.people[helper].email in text for helper in helpers) and "This needs the role " in text
+
+
+def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -> None:
+    """The walk above accepts a refusal for a reason of state; here the owner gets through."""
+    client = tenants.client("owner")
+    wrong = []
+    for name in ROUTES:
+        for method in methods_of(name):
+            response = ask(client, name, method, tenants.ids())
+            (tenants.lab.files / "job.py").write_text("print(1)\n")
+            expected = {"POST workspaces:configuration_delete": 409, "POST workspaces:delete": 409}
+            expected |= {"POST workspaces:files_upload": 422, "POST workspaces:files_edit": 422}
+            redirects = {"GET home", "GET workspaces:enter"}
+            default = 302 if method == "POST" or f"{method} {name}" in redirects else 200
+            if response.status_code != expected.get(f"{method} {name}", default):
+                wrong.append(f"{method} {name}: {response.status_code}")
+    assert wrong == []
+
+
+def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
+    """(who, what is tried, ids): each would reach into a place where the person is not."""
+
+    def mixed(place: Place, other: Place, *keys: str) -> dict[str, Any]:
+        return {**tenants.ids(place), **{key: tenants.ids(other)[key] for key in keys}}
+
+    return [
+        ("outsider", "a tenant's everything", tenants.ids(tenants.lab)),
+        ("outsider", "own workspace, foreign cluster", mixed(tenants.abroad, tenants.lab, "cluster")),
+        ("outsider", "own workspace, foreign run", mixed(tenants.abroad, tenants.lab, "run")),
+        ("outsider", "own organization, foreign configuration", tenants.ids(tenants.abroad)),
+        ("owner", "a tenant's everything", tenants.ids(tenants.abroad)),
+        ("developer", "the sister workspace", tenants.ids(tenants.annex)),
+        ("developer", "own workspace, the sister's cluster", mixed(tenants.lab, tenants.annex, "cluster")),
+        ("developer", "own workspace, the sister's run", mixed(tenants.lab, tenants.annex, "run")),
+        ("admin", "another workspace's cluster", mixed(tenants.lab, tenants.annex, "cluster")),
+        ("admin", "another workspace's run", mixed(tenants.lab, tenants.annex, "run")),
+    ]
+
+
+@pytest.mark.parametrize("case", range(10))
+def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
+    who, what, ids = foreign_ids(tenants)[case]
+    client = tenants.client(who)
+    before = AuditEvent.objects.count()
+    tried = 0
+    for name, pattern in PATTERNS.items():
+        needed = set(arguments(pattern))
+        if what.startswith("a tenant") and not needed & {"organization", "workspace"}:
+            continue
+        if what == "the sister workspace" and "workspace" not in needed:
+            continue
+        if what.endswith("cluster") and "cluster" not in needed:
+            continue
+        if what.endswith("run") and "run" not in needed:
+            continue
+        if what.endswith("configuration") and "configuration" not in needed:
+            continue
+        for method in methods_of(name):
+            tried += 1
+            assert ask(client, name, method, ids).status_code == 404, f"{who}, {what}: {method} {name}"
+    assert tried
+    assert AuditEvent.objects.count() == before
+
+
+def test_forms_do_not_take_foreign_ids(tenants: Tenants) -> None:
+    """A cluster or configuration of another place, in a field of a form, is no choice."""
+    ids = tenants.ids()
+    client = tenants.client("owner")
+    for other in (tenants.annex, tenants.abroad):
+        form = filled(ROUTES["jobs:new"].form or {}, {**ids, "cluster": other.cluster.pk})
+        response = client.post(address("jobs:new", ids), form)
+        assert response.status_code == 422
+        assert "Select a valid choice" in response.content.decode()
+    abroad = tenants.client("outsider")
+    form = {"name": "Stolen", "cloud_configuration": str(tenants.configuration.pk), "region": "local"}
+    assert abroad.post(reverse("workspaces:new", args=[tenants.globex.pk]), form).status_code == 422
+    listing = reverse("jobs:list", args=[tenants.lab.workspace.pk])
+    page = client.get(f"{listing}?cluster={tenants.abroad.cluster.pk}").content.decode()
+    assert tenants.abroad.run.name not in page
+
+
+@pytest.mark.parametrize("name", [name for name, route in ROUTES.items() if not route.get])
+def test_writes_are_post_only(tenants: Tenants, name: str) -> None:
+    client = tenants.client("owner")
+    before = AuditEvent.objects.count()
+    for method in ("get", "head", "put", "patch", "delete"):
+        response = getattr(client, method)(address(name, tenants.ids()))
+        assert (response.status_code, response["Allow"]) == (405, "POST")
+    assert AuditEvent.objects.count() == before
+    assert (tenants.lab.files / "job.py").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, route in ROUTES.items() if route.get])
+def test_pages_answer_head_and_refuse_unknown_methods(tenants: Tenants, name: str) -> None:
+    client = tenants.client("owner")
+    where = address(name, tenants.ids())
+    if ROUTES[name].stream:
+        assert client.head(where).status_code == 405  # an answer without a body that would never end
+    else:
+        head = client.head(where)
+        assert head.status_code == client.get(where).status_code
+        assert b"".join(head) == b""
+    assert client.delete(where).status_code == client.put(where).status_code == 405
+    if ROUTES[name].form is None:
+        assert client.post(where).status_code == 405
+
+
+def test_a_workspace_that_is_gone_is_not_found_and_one_that_is_not_ready_says_so(tenants: Tenants) -> None:
+    client, workspace = tenants.client("owner"), tenants.lab.workspace
+    not_ready_pages = {"workspaces:row", "workspaces:events", "workspaces:settings", "workspaces:delete"}
+    lab_routes = [name for name in ROUTES if "workspace" in arguments(PATTERNS[name])]
+    for status in ("NEW", "INPROGRESS", "FAILED", "TERMINATING"):
+        type(workspace).objects.filter(pk=workspace.pk).update(status=status)
+        for name in lab_routes:
+            if name not in not_ready_pages:
+                response = ask(client, name, methods_of(name)[0], tenants.ids())
+                assert response.status_code == 409, name
+                assert f"is {status}" in response.content.decode()
+        assert ask(client, "workspaces:settings", "GET", tenants.ids()).status_code == 200
+        assert ask(client, "workspaces:row", "GET", tenants.ids()).status_code == 200
+    type(workspace).objects.filter(pk=workspace.pk).update(status="TERMINATED")
+    for name in lab_routes:
+        assert ask(client, name, methods_of(name)[0], tenants.ids()).status_code == 404, name
+
+
+def test_losing_a_membership_closes_the_door_at_once(tenants: Tenants) -> None:
+    client = tenants.client("developer")
+    where = address("clusters:list", tenants.ids())
+    assert client.get(where).status_code == 200
+    tenants.people["developer"].workspace_memberships.all().delete()
+    assert client.get(where).status_code == 404
+    developer = tenants.people["owner"]
+    owner = tenants.client("owner")
+    developer.memberships.all().delete()
+    assert owner.get(where).status_code == 404
+
+
+def test_somebody_out_of_the_organization_is_out_of_its_workspaces(tenants: Tenants) -> None:
+    """A workspace membership alone, left over, opens nothing."""
+    client = tenants.client("ws_admin")
+    tenants.people["ws_admin"].memberships.all().delete()
+    assert client.get(address("workspaces:files", tenants.ids())).status_code == 404
+
+
+@pytest.mark.parametrize("name", [name for name, route in ROUTES.items() if route.get and not route.stream])
+def test_pages_work_for_htmx(tenants: Tenants, name: str) -> None:
+    """Drawers and rows are asked for with HX-Request: a template without that part would fail only there."""
+    response = tenants.client("owner").get(address(name, tenants.ids()), headers={"hx-request": "true"})
+    assert response.status_code in {200, 302}

@@ -1,0 +1,116 @@
+"""Two tenants with everybody in them: what the tests that walk all addresses stand on.
+
+Acme has a person in every role; the workspace Lab has files, a cluster and a run, and so has its sister, Annex.
+Globex is another tenant, with the same. Files are real; no cloud has heard of the clusters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.test import Client
+
+from accounts.models import Organization, User
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from clusters.models import Cluster
+from jobs.models import Run
+from tests.factories import (
+    add_to_organization,
+    add_to_workspace,
+    make_cluster,
+    make_configuration,
+    make_organization,
+    make_run,
+    make_user,
+    make_workspace,
+)
+from workspaces.models import CloudConfiguration, Workspace
+
+ORGANIZATION_ROLES = {
+    "owner": OrganizationRole.OWNER,
+    "admin": OrganizationRole.ADMIN,
+    "billing": OrganizationRole.BILLING,
+    "member": OrganizationRole.MEMBER,
+}
+WORKSPACE_ROLES = {
+    "ws_admin": WorkspaceRole.ADMIN,
+    "developer": WorkspaceRole.DEVELOPER,
+    "viewer": WorkspaceRole.VIEWER,
+}
+STRANGERS = ("outsider", "inactive", "anonymous")
+EVERYBODY = (*ORGANIZATION_ROLES, *WORKSPACE_ROLES, *STRANGERS)
+
+
+@dataclass
+class Place:
+    """A workspace with what is in it."""
+
+    workspace: Workspace
+    cluster: Cluster
+    run: Run
+    files: Path
+
+
+@dataclass
+class Tenants:
+    """The world; ``people`` by role, ``outsider`` owns Globex."""
+
+    acme: Organization
+    globex: Organization
+    configuration: CloudConfiguration
+    lab: Place
+    annex: Place
+    abroad: Place
+    people: dict[str, User] = field(default_factory=dict)
+
+    def ids(self, place: Place | None = None, **other: Any) -> dict[str, Any]:
+        """Values for all the names that addresses have."""
+        place = place or self.lab
+        return {
+            "organization": place.workspace.organization_id,
+            "configuration": self.configuration.pk,
+            "workspace": place.workspace.pk,
+            "cluster": place.cluster.pk,
+            "run": place.run.pk,
+            "action": "pause",
+            **other,
+        }
+
+    def client(self, role: str, **options: Any) -> Client:
+        """A browser in which that person has signed in."""
+        client = Client(**options)
+        if role != "anonymous":
+            client.force_login(self.people[role])
+        return client
+
+
+def make_place(organization: Organization, configuration: CloudConfiguration, directory: Path, name: str) -> Place:
+    """A READY workspace with real files."""
+    files = directory / name / "bodofs"
+    files.mkdir(parents=True)
+    (files / "job.py").write_text("print('hello')\n")
+    (files / "folder").mkdir()
+    handle = {"steps": {"filesystem": {"id": name}}}
+    workspace = make_workspace(organization, configuration, name=name.title(), handle=handle)
+    cluster = make_cluster(workspace)
+    return Place(workspace, cluster, make_run(cluster), files)
+
+
+def make_tenants(directory: Path) -> Tenants:
+    """All of it."""
+    people = {name: make_user(name) for name in ("outsider", "inactive", *ORGANIZATION_ROLES, *WORKSPACE_ROLES)}
+    acme, globex = make_organization(), make_organization(people["outsider"])
+    for name, role in ORGANIZATION_ROLES.items():
+        add_to_organization(acme, people[name], role)
+    acme_cloud = make_configuration(acme, directory / "acme")
+    globex_cloud = make_configuration(globex, directory / "globex")
+    lab = make_place(acme, acme_cloud, directory / "acme", "lab")
+    annex = make_place(acme, acme_cloud, directory / "acme", "annex")
+    abroad = make_place(globex, globex_cloud, directory / "globex", "abroad")
+    for name, ws_role in WORKSPACE_ROLES.items():
+        add_to_workspace(lab.workspace, people[name], ws_role)
+    add_to_workspace(lab.workspace, people["inactive"], WorkspaceRole.ADMIN)
+    User.objects.filter(pk=people["inactive"].pk).update(is_active=False)
+    return Tenants(acme, globex, acme_cloud, lab, annex, abroad, people)
