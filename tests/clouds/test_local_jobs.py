@@ -167,6 +167,7 @@ def test_a_job_on_a_machine_that_dies_is_lost_and_leaves_nothing(running: Runnin
     world, handle = running
     ref = started(world, handle, DAEMON, "wait")
     os.kill(world.agent(handle), signal.SIGKILL)
+    wait_for(lambda: jobs_of(world) == [])  # by itself, whoever asks
     exit = world.end(ref)
     assert (exit.reason, exit.code) == (ExitReason.LOST, None)
     assert exit.started is not None
