@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Upper
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -130,6 +132,7 @@ class Run(Reconciled):
             models.Index(fields=["workspace", "status", "-number"], name="run_by_status"),
             models.Index(fields=["cluster", "number"], condition=Q(status="PENDING"), name="run_queue"),
             models.Index(fields=["cluster", "-number"], name="run_by_cluster"),
+            GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="run_by_name"),  # for ``name__icontains``
         ]
 
     def __str__(self) -> str:
