@@ -9,17 +9,20 @@ cluster gone         → the process is LOST, and the cluster's own state says w
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit
 from clusters import services as clusters
-from clusters.models import Cluster, ClusterStatus
+from clusters.ledger import RESTART
+from clusters.models import Cluster, ClusterStatus, Transition, TransitionKind
 from clusters.services import ACTIONS
 from jobs import services
 from jobs.models import TRANSITIONS, Run, RunReason, RunStatus, RunTarget
@@ -42,6 +45,7 @@ from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
 
+logger = logging.getLogger(__name__)
 S = RunStatus
 LOOK_AGAIN = 5.0
 """Seconds until a run looks again by itself; exits are found sooner, by ``poll_runs``."""
@@ -74,6 +78,8 @@ class RunMachine(Machine[Run]):
         cloud = cloud_of(row.cluster.workspace.cloud_configuration)
         if row.status == S.PENDING:
             return self._start(row, cloud)
+        if row.handle.get("exit"):
+            return Step(row.handle, Settled())
         found = cloud.poll([row.handle])[0]
         if found is None and row.target == RunTarget.CANCELLED:
             cloud.stop(row.cluster.handle, row.handle)
@@ -92,7 +98,7 @@ class RunMachine(Machine[Run]):
             return self._wait(row)
         if not Cluster.objects.filter(pk=row.cluster_id, status=ClusterStatus.RUNNING).exists():
             clusters.release(row.cluster_id, row.pk)
-            return self._wait(row)
+            return Step(row.handle, Settled()) if row.target == RunTarget.CANCELLED else self._wait(row)
         kinds = cloud.instance_types(row.cluster.workspace.region)
         cores = next(kind.cores for kind in kinds if kind.name == row.cluster.instance_type)
         workers = cores * row.cluster.deployed_instances
@@ -136,8 +142,10 @@ class RunMachine(Machine[Run]):
                 set_status(row, S.PENDING, RunReason.QUEUED if busy else RunReason.WAITING)
         elif row.handle.get("exit"):
             self._settle(row, row.handle["exit"])
-        elif row.target == RunTarget.CANCELLED:
-            set_status(row, S.CANCELLING, RunReason.CANCELLED)
+        else:
+            row.progress_message = ""
+            if row.target == RunTarget.CANCELLED:
+                set_status(row, S.CANCELLING, RunReason.CANCELLED)
 
     def _settle(self, row: Run, exit_: dict[str, Any]) -> None:
         row.exit_code = exit_["code"]
@@ -160,7 +168,15 @@ class RunMachine(Machine[Run]):
                 self._end(row, *_why_lost(row))
 
     def fail(self, row: Run, error: CloudError) -> None:
-        """It could not be started, or its exit cannot be had."""
+        """It could not be started. One that has a process keeps its cluster for as long as its exit cannot be had: what
+        we cannot see goes on, and the next run would be the second there."""
+        if row.status != S.PENDING:
+            row.due_at = timezone.now() + timedelta(seconds=30)
+            row.progress_message = f"{error.message} Looking again every 30 seconds."[:500]
+            return
+        if row.target == RunTarget.CANCELLED:
+            self._end(row, S.CANCELLED, RunReason.CANCELLED)
+            return
         unavailable = error.code == "ClusterNotAvailable"
         row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
         self._end(row, S.FAILED, RunReason.CLUSTER_NOT_AVAILABLE if unavailable else RunReason.START_FAILED)
@@ -170,27 +186,30 @@ class RunMachine(Machine[Run]):
         row.due_at = None
         row.progress_message = ""
         clusters.release(row.cluster_id, row.pk)
-        transaction.on_commit(lambda: services.wake_queue(row.cluster_id))
+        transaction.on_commit(lambda: services.wake_next(row.cluster_id))
 
     def saved(self, row: Run) -> None:
         """Tell the workspace's pages."""
         events.notify(row.workspace_id, f"run-{row.pk}")
 
 
+_REASONS_OF_LOSS = {
+    Target.PAUSED: RunReason.CLUSTER_PAUSED,
+    Target.STOPPED: RunReason.CLUSTER_STOPPED,
+    Target.TERMINATED: RunReason.CLUSTER_DELETED,
+    RESTART: RunReason.CLUSTER_RESTARTED,
+}
+
+
 def _why_lost(row: Run) -> tuple[RunStatus, RunReason]:
-    """A process that vanished with its cluster: what people asked of the cluster says why."""
-    cluster = Cluster.objects.get(pk=row.cluster_id)
-    if cluster.status == ClusterStatus.FAILED or cluster.failure_code:
-        return S.FAILED, RunReason.NODE_LOST
-    match cluster.target:
-        case Target.PAUSED:
-            return S.CANCELLED, RunReason.CLUSTER_PAUSED
-        case Target.STOPPED:
-            return S.CANCELLED, RunReason.CLUSTER_STOPPED
-        case Target.TERMINATED:
-            return S.CANCELLED, RunReason.CLUSTER_DELETED
-    if row.started_at and cluster.transitions.filter(status="RESTART", at__gte=row.started_at).exists():
-        return S.CANCELLED, RunReason.CLUSTER_RESTARTED
+    """A process that vanished with its machines: what happened to the cluster first since it started says why, also
+    where the cluster has gone on since."""
+    since = Q(at__gte=row.started_at) if row.started_at else Q()
+    for line in Transition.objects.filter(since, cluster_id=row.cluster_id).order_by("seq"):
+        if line.kind == TransitionKind.REQUEST and line.status in _REASONS_OF_LOSS:
+            return S.CANCELLED, _REASONS_OF_LOSS[line.status]
+        if line.status == ClusterStatus.FAILED:
+            break
     return S.FAILED, RunReason.NODE_LOST
 
 
@@ -205,19 +224,36 @@ def _exit_as_json(found: Exit) -> dict[str, Any]:
 
 
 def poll_runs() -> int:
-    """Ask every cloud for the exits of its runs, with one call per configuration, and return how many were found."""
+    """Ask every cloud for the exits of its runs, with one call per configuration, and return how many were found.
+
+    An exit is put into the run's handle, so that it is found once, unless a worker has the lease: then it looks itself.
+    """
     by_configuration: dict[UUID, list[Run]] = defaultdict(list)
-    for run in Run.objects.active().select_related("workspace").only("id", "handle", "workspace__cloud_configuration"):
+    running = Run.objects.active().exclude(handle__has_key="exit").select_related("workspace")
+    for run in running.only("id", "handle", "workspace__cloud_configuration"):
         by_configuration[run.workspace.cloud_configuration_id].append(run)
     ended = 0
     for configuration in CloudConfiguration.objects.filter(pk__in=by_configuration):
         runs = by_configuration[configuration.pk]
-        for run, found in zip(runs, cloud_of(configuration).poll([run.handle for run in runs]), strict=True):
-            if found is not None:
-                ended += 1
-                Run.objects.filter(pk=run.pk, due_at__isnull=False).update(due_at=timezone.now())
-                queue.send("run", run.pk)
+        try:
+            exits = cloud_of(configuration).poll([run.handle for run in runs])
+        except CloudError as error:  # one account that does not answer must not hold up the others
+            logger.warning("The runs of %s could not be polled: %s", configuration.pk, error)
+            continue
+        for run, found in zip(runs, exits, strict=True):
+            ended += found is not None and _note_exit(run, found)
     return ended
+
+
+def _note_exit(run: Run, found: Exit) -> bool:
+    now = timezone.now()
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    noted = Run.objects.filter(free, pk=run.pk, due_at__isnull=False, handle=run.handle).update(
+        handle={**run.handle, "exit": _exit_as_json(found)}, due_at=now
+    )
+    if noted:
+        queue.send("run", run.pk)
+    return bool(noted)
 
 
 def cluster_settled(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from accounts.audit import Actor
 from clusters.models import Cluster, ClusterStatus
 from jobs.models import MAX_QUEUED, Run, RunTarget
 from portal import crypto, events, queue
-from portal.clouds.base import LaunchMode
+from portal.clouds.base import LaunchMode, Target
 from portal.errors import UserError
 from workspaces.models import Workspace
 
@@ -37,7 +37,7 @@ def submit_run(
         raise UserError(
             "ClusterNotAvailable", "The cluster is stopped, failed or gone.", "Choose another, or resume it."
         )
-    resting = place.status in {ClusterStatus.PAUSED, ClusterStatus.PAUSING}
+    resting = place.target == Target.PAUSED or place.status in {ClusterStatus.PAUSED, ClusterStatus.PAUSING}
     if resting and not auto_resume:
         raise UserError(
             "ClusterNotAvailable", f"{place.name} is {place.status}.", "Resume it, or let the run resume it."
@@ -46,6 +46,8 @@ def submit_run(
         raise UserError(
             "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
         )
+    # Submitting is activity: otherwise the cluster could be let go before the run has it.
+    Cluster.objects.filter(pk=place.pk).update(last_activity_at=timezone.now())
     run = Run.objects.create(
         workspace=workspace,
         cluster=place,
@@ -76,15 +78,17 @@ def submit_run(
 @transaction.atomic
 def cancel_run(*, actor: Actor, run: Run) -> None:
     """Ask for the end of a run and of all its ranks. Raises UserError(AlreadyEnded)."""
-    row = Run.objects.select_for_update().select_related("workspace__organization").get(pk=run.pk)
+    rows = Run.objects.select_for_update(of=("self",)).select_related("workspace__organization")
+    row = rows.get(pk=run.pk)
     if row.ended:
         raise UserError("AlreadyEnded", f"{row.name} has ended already: {row.status}.")
     if row.target == RunTarget.CANCELLED:
         return
     row.target = RunTarget.CANCELLED
     row.revision += 1
+    row.attempts = 0
     row.due_at = timezone.now()
-    row.save(update_fields=["target", "revision", "due_at"])
+    row.save(update_fields=["target", "revision", "attempts", "due_at"])
     audit.record(actor, "run.cancel", row, organization=row.workspace.organization, workspace=row.workspace.name)
     nudge(row)
 
@@ -98,7 +102,16 @@ def wake_queue(cluster_id: UUID) -> None:
     waiting = Run.objects.queued_on(cluster_id)
     if cluster.status in {ClusterStatus.RUNNING, ClusterStatus.PAUSED}:
         waiting = waiting[:1]
-    for run in [*waiting, *Run.objects.filter(cluster=cluster).active()]:
+    _look_again([*waiting, *Run.objects.filter(cluster=cluster).active()])
+
+
+def wake_next(cluster_id: UUID) -> None:
+    """A run has ended: let the next one look again. Outside a transaction."""
+    _look_again(list(Run.objects.queued_on(cluster_id)[:1]))
+
+
+def _look_again(runs: list[Run]) -> None:
+    for run in runs:
         Run.objects.filter(pk=run.pk).exclude(due_at=None).update(due_at=timezone.now())
         queue.send("run", run.pk)
 
