@@ -44,6 +44,7 @@ _OPTIONS = {
     "io_method": "sync",
     "jit": "off",
     "huge_pages": "off",
+    "dynamic_shared_memory_type": "mmap",  # /dev/shm is shared with the jobs of a LOCAL cloud
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",

@@ -122,6 +122,10 @@ class World:
     def bodofs(self) -> Path:
         return self.cloud.root / "workspaces" / self.workspace.id / "bodofs"
 
+    @property
+    def clusters(self) -> Path:
+        return self.cloud.root / "workspaces" / self.workspace.id / "clusters"
+
     def process(self, code: str, *arguments: str, **more: Any) -> Process:
         """A process that runs ``code``."""
         settings = {"environment": {}, "mode": LaunchMode.SPAWN, "workers": 1, "timeout": 60.0, **more}

@@ -26,7 +26,7 @@ def test_a_cluster_runs_pauses_resumes_stops_and_vanishes(world: World) -> None:
     handle = world.go(spec)
     assert healths(world, handle) == [Health.HEALTHY, Health.HEALTHY]
     assert world.cloud.capacity.free() == CAPACITY - 2
-    cluster = world.cloud.root / "clusters" / spec.id
+    cluster = world.clusters / spec.id
     kept = cluster / "node-0" / "disk" / "home" / "kept"
     kept.touch()
 
@@ -68,21 +68,21 @@ def test_scaling_keeps_the_machines_that_stay(world: World) -> None:
     handle = world.go(replace(spec, instances=1), Target.RUNNING, handle)
     assert healths(world, handle) == [Health.HEALTHY]
     assert world.agent(handle) == agents[0]
-    assert len(processes_of(world.cloud.root / "clusters")) == 1
+    assert len(processes_of(world.clusters)) == 1
     assert world.cloud.capacity.free() == CAPACITY - 1
-    assert not (world.cloud.root / "clusters" / spec.id / "node-1").exists()
+    assert not (world.clusters / spec.id / "node-1").exists()
 
 
 def test_a_restart_replaces_the_machines_and_keeps_their_disks(world: World) -> None:
     spec = world.spec()
     handle = world.go(spec)
     agent = world.agent(handle)
-    kept = world.cloud.root / "clusters" / spec.id / "node-0" / "disk" / "home" / "kept"
+    kept = world.clusters / spec.id / "node-0" / "disk" / "home" / "kept"
     kept.touch()
     handle = world.go(replace(spec, generation=2), Target.RUNNING, handle)
     assert world.agent(handle) != agent
     assert kept.exists()
-    assert len(processes_of(world.cloud.root / "clusters")) == 1
+    assert len(processes_of(world.clusters)) == 1
 
 
 def test_scaling_beyond_the_machine_fails_and_leaves_the_cluster_running(world: World, refused: Refused) -> None:
@@ -92,7 +92,7 @@ def test_scaling_beyond_the_machine_fails_and_leaves_the_cluster_running(world: 
     with refused("InsufficientCapacity") as caught:
         world.go(replace(spec, instances=5), Target.RUNNING, handle)
     assert "PORTAL_LOCAL_CAPACITY" in caught.value.hint
-    assert not caught.value.permanent
+    assert caught.value.permanent, "only a person can make room"
     assert f"{CAPACITY - 2} of {CAPACITY} cores free" in caught.value.message
     handle = caught.value.handle
     assert [world.agent(handle, 0), world.agent(handle, 1)] == agents
@@ -170,7 +170,7 @@ def test_dying_at_any_tick_leaves_no_machine_twice_and_none_behind(world: World)
             step = world.cloud.advance_cluster(spec, handle, target)
             handle = json.loads(json.dumps(step.handle, sort_keys=True))
             assert not isinstance(step.outcome, Failed), step
-            assert len(processes_of(world.cloud.root / "clusters")) <= 2
+            assert len(processes_of(world.clusters)) <= 2
             if step.outcome == Settled():
                 break
             assert isinstance(step.outcome, Pending)
@@ -281,7 +281,7 @@ def test_jobs_need_a_running_cluster(world: World, refused: Refused) -> None:
         world.cloud.start(handle, process)
 
 
-def test_the_logs_of_a_run_survive_a_stop_but_not_the_cluster(world: World) -> None:
+def test_the_logs_of_a_run_outlive_its_cluster_and_go_with_the_workspace(world: World) -> None:
     spec = world.spec()
     handle = world.go(spec)
     ref = world.cloud.start(handle, world.process("print('said')"))
@@ -289,4 +289,7 @@ def test_the_logs_of_a_run_survive_a_stop_but_not_the_cluster(world: World) -> N
     handle = world.go(spec, Target.STOPPED, handle)
     assert world.output(handle, ref) == "said\n"
     handle = world.go(spec, Target.TERMINATED, handle)
+    assert world.output(handle, ref) == "said\n"
+    assert os.listdir(world.clusters / spec.id) == ["runs"], "nothing else is left"
+    world.deploy(Target.TERMINATED)
     assert world.cloud.logs(handle, ref, LogStream.STDOUT, 0, 10).size == 0

@@ -63,6 +63,7 @@ class Capacity:
                     f"{sum(missing.values())} more are needed for {len(missing)} instances.",
                     "Pause or stop another cluster, ask for fewer or smaller instances, or let clusters share cores "
                     "by raising the setting PORTAL_LOCAL_CAPACITY.",
+                    permanent=True,
                 )
             for index, cores in missing.items():
                 least_used = sorted(os.sched_getaffinity(0), key=lambda core: (used[core], core))

@@ -15,8 +15,8 @@ NEEDED_DISK = 5 << 30
 """Bytes: a Bodo release takes 2 GiB, installing it as much again for a while."""
 
 NEEDED_MEMORY = 2048
-"""MiB that importing and compiling takes, once per worker. Less for each core is a warning: whoever starts fewer workers,
-or a light job, gets by."""
+"""MiB that importing and compiling takes, once per worker. Less for each core is a warning: whoever starts fewer
+workers, or a light job, gets by."""
 
 
 def check(root: Path, machine_root: Path, python: str, capacity: Capacity) -> list[Check]:

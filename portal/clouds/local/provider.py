@@ -4,11 +4,11 @@ An instance is a node agent with its own directory, cores and memory. Capacity i
 a stock-out; a killed agent is a lost machine; jobs are real processes that outlive the portal and whose ends are found
 again. Nothing needs root.
 
-    <root>/workspaces/<workspace>/bodofs         the shared filesystem, and the working directory of jobs
-    <root>/clusters/<cluster>/runs/<run>/        logs and end of a job, until the cluster is terminated
-    <root>/clusters/<cluster>/node-<i>/          a node; disk/ in it is HOME, TMPDIR and compile cache of jobs
-    <machine root>/releases/bodo-<version>/      Bodo, shared by all configurations on this machine
-    <machine root>/instances/                    who has which of the machine's cores
+    <root>/workspaces/<workspace>/bodofs     the shared filesystem, and the working directory of jobs
+        …/clusters/<cluster>/runs/<run>/     logs and end of a job; they outlive the cluster, and go with the workspace
+        …/clusters/<cluster>/node-<i>/       a node; disk/ in it is HOME, TMPDIR and compile cache of jobs
+    <machine root>/releases/bodo-<version>/  Bodo, shared by all configurations on this machine
+    <machine root>/instances/                who has which of the machine's cores
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class LocalCloud:
 
     def advance_cluster(self, spec: ClusterSpec, handle: Handle, target: Target) -> Step:
         """Release, directories, cores, agents."""
-        path = f"clusters/{_safe(spec.id)}"
+        path = f"workspaces/{_safe(spec.workspace.id)}/clusters/{_safe(spec.id)}"
         known = {int(name.partition("-")[2]) for name in handle.get("steps", {}) if re.fullmatch(r"[a-z]+-\d+", name)}
         try:
             cores, memory = self._size(spec, target)
@@ -124,7 +124,7 @@ class LocalCloud:
             return Step(handle, Failed(error))
         indexes = range(spec.instances)
         release = ReleaseStep(self.installed, spec.release)
-        directory = DirectoryStep("directory", "cluster directory", self.root, path, ("runs",))
+        directory = DirectoryStep("directory", "cluster directory", self.root, path, ("runs",), kept=("runs",))
 
         def disk(index: int) -> DirectoryStep:
             label = f"disk of node {index}"
@@ -150,7 +150,7 @@ class LocalCloud:
 
         disks = [disk(index) for index in indexes]
         wanted_for: dict[Target, list[plan.PlanStep]] = {
-            Target.RUNNING: [release, directory, *disks, *map(share, indexes), *map(node, indexes)],
+            Target.RUNNING: [release, directory, *map(share, indexes), *disks, *map(node, indexes)],
             Target.PAUSED: [release, directory, *disks],
             Target.STOPPED: [directory],
             Target.TERMINATED: [],
@@ -197,7 +197,7 @@ class LocalCloud:
         processes.stop(self.root / ref["node"], self.root / ref["run"])
 
     def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
-        """Read a log. It is gone with the cluster."""
+        """Read a log. It is there for as long as the workspace."""
         return processes.logs(self.root / ref["run"], stream, offset, limit)
 
     def files(self, handle: Handle) -> LocalFiles:

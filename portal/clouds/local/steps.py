@@ -2,7 +2,7 @@
 
 filesystem   a workspace's shared directory
 release      a Bodo release, shared by all
-directory    a cluster's directory, with the logs of its runs
+directory    a cluster's directory; the logs of its runs stay when it goes
 disk-i       a node's own directory
 capacity-i   a node's share of the machine's cores, reserved for all nodes at once
 node-i       the node's agent
@@ -33,13 +33,14 @@ _ATTEMPTS = 3
 
 @dataclass
 class DirectoryStep:
-    """A directory below ``root``, with some directories in it; deleting it deletes all that is in it."""
+    """A directory below ``root``, with some directories in it; deleting it deletes all in it but what is ``kept``."""
 
     name: str
     label: str
     root: Path
     path: str
     inside: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     group: str = "directories"
     fingerprint: str = ""
 
@@ -62,11 +63,19 @@ class DirectoryStep:
         path = self.root / self.path
         if not path.parent.is_dir():
             return True
-        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return remove_tree(parent, path.name, time.monotonic() + _DELETE_SECONDS)
-        finally:
-            os.close(parent)
+        deadline = time.monotonic() + _DELETE_SECONDS
+        kept = [name for name in self.kept if (path / name).is_dir() and any((path / name).iterdir())]
+        if not kept:
+            return _remove(path, deadline)
+        return all(_remove(path / name, deadline) for name in os.listdir(path) if name not in kept)
+
+
+def _remove(path: Path, deadline: float) -> bool:
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return remove_tree(parent, path.name, deadline)
+    finally:
+        os.close(parent)
 
 
 @dataclass

@@ -12,8 +12,8 @@ from rq import SimpleWorker
 
 
 class Worker(SimpleWorker):
-    """Does not fork per job: a job is a few milliseconds of our own code, and whatever dies in the middle is found again
-    by its lease."""
+    """Does not fork per job: a job is a few milliseconds of our own code, and whatever dies in the middle is found
+    again by its lease."""
 
     stopping = False
 
