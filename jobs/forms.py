@@ -8,6 +8,9 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from accounts.forms import NameField
 from clusters.models import Cluster
@@ -107,6 +110,18 @@ class RunForm(forms.Form):
         return LaunchMode(self.cleaned_data["mode"])
 
 
+class PlainSelect(forms.Select):
+    """A choice among many, put together at once: Django's own renders two templates for each option."""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        """The element."""
+        chosen = str(value or "")
+        options = ((key, " selected" if str(key) == chosen else "", label) for key, label in self.choices)
+        inner = format_html_join("", '<option value="{}"{}>{}</option>', options)
+        attributes = flatatt(self.build_attrs(self.attrs, {"name": name, **(attrs or {})}))
+        return format_html("<select{}>{}</select>", attributes, inner)
+
+
 class RunFilter(forms.Form):
     """Which runs a list shows."""
 
@@ -115,11 +130,16 @@ class RunFilter(forms.Form):
         required=False, label="Status", choices=[("", "Any status"), *((s, s) for s in RunStatus.values)]
     )
     cluster = forms.ModelChoiceField(
-        Cluster.objects.none(), required=False, label="Cluster", empty_label="Any cluster", blank=True
+        Cluster.objects.none(),
+        required=False,
+        label="Cluster",
+        empty_label="Any cluster",
+        blank=True,
+        widget=PlainSelect,
     )
 
     def __init__(self, *args: Any, workspace: Workspace, **options: Any) -> None:
-        super().__init__(*args, auto_id="filter_%s", **options)  # the drawer on the same page has ids of its own
+        super().__init__(*args, **{"auto_id": "filter_%s", **options})  # the drawer on the same page has ids of its own
         field = self.fields["cluster"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = clusters = Cluster.objects.in_workspace(workspace)

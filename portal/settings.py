@@ -99,6 +99,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.tenant",
             ],
+            "builtins": ["portal.templatetags.marks"],
         },
     }
 ]

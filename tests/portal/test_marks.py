@@ -1,0 +1,31 @@
+"""Statuses and times in lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from portal.templatetags.marks import badge, moment
+
+AT = datetime(2026, 11, 1, 9, 30, 15, 250000, tzinfo=UTC)
+
+
+def test_a_time_is_shown_in_utc_and_told_to_the_script() -> None:
+    shown = '<time datetime="2026-11-01T09:30:15.250000Z" data-time="short">2026-11-01 09:30 UTC</time>'
+    assert moment(AT) == shown
+    assert moment(AT.astimezone(timezone(timedelta(hours=5)))) == shown
+
+
+def test_a_span_of_time_has_two_ends() -> None:
+    shown = moment(AT, kind="elapsed", until=AT + timedelta(minutes=3))
+    assert 'data-until="2026-11-01T09:33:15.250000Z">3\xa0minutes</time>' in shown
+
+
+def test_what_has_not_happened_has_no_time() -> None:
+    assert moment(None) == '<span class="muted">–</span>'
+    assert moment(None, none="<never>") == '<span class="muted">&lt;never&gt;</span>'
+
+
+def test_a_badge_carries_its_status_and_hides_nothing_in_it() -> None:
+    assert badge("RUNNING", active=True).startswith('<span class="badge active" data-status="RUNNING">')
+    assert "<script>" not in badge("<script>")
+    assert badge("") == ""
