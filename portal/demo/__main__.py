@@ -98,7 +98,8 @@ class Demo:
         if left:
             return self._failed(["These processes are left:", *left])
         self.stage.remove()
-        self.screen.say(f"\nEvery step happened, in {time.monotonic() - self.began:.0f} s. Nothing is left.")
+        what = "Nothing is left." if self.stage.is_new else f"No process is left, only the data in {self.stage.place}."
+        self.screen.say(f"\nEvery step happened, in {time.monotonic() - self.began:.0f} s. {what}")
         return 0
 
     def _failed(self, lines: Sequence[str], *, logs: bool = True) -> int:
@@ -134,8 +135,8 @@ class Demo:
             ("Workspace", story.workspace_page),
         ):
             self.screen.say(f"  {name:10} {value}")
-        self.screen.say("\nStop it with Ctrl-C. Its data stays until the next demo needs it or you remove")
-        self.screen.say(f"{self.stage.place}; `make run` starts a portal of your own.")
+        self.screen.say(f"\nStop it with Ctrl-C. Its data stays in {self.stage.place}, beside that of the next demo.")
+        self.screen.say("`make run` starts a portal of your own.")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from portal import launcher
+from portal.clouds.local import kernel
 from portal.clouds.local.steps import AGENT
 from portal.embedded.home import Home, StartError
 from portal.embedded.servers import Server, spawn
@@ -34,7 +35,7 @@ class Stage:
         base = Home.from_environment()
         self.home = Home(base.path / "demo")
         self.machine = Path(os.environ.get("PORTAL_MACHINE_ROOT") or base.path / "machine").resolve()
-        self.is_new = not self.home.path.exists()
+        self.is_new = not self.home.database_directory.exists()
         self.port = port or launcher.free_port(8000)
         self.address = f"http://{launcher.HOST}:{self.port}"
         self.server: Server | None = None
@@ -52,7 +53,7 @@ class Stage:
         if running is not None:
             raise StartError(f"A demo already runs at {running}. Stop it with Ctrl-C in its terminal first.")
         self.home.prepare()
-        self.end_instances()  # of a demo that was killed: they hold cores
+        killed = self.end_instances()  # of a demo that was killed: they hold cores
         self._log_starts = {log: log.stat().st_size for log in self.home.log_directory.glob("*.log")}
         self.server = spawn(
             "demo",
@@ -67,6 +68,8 @@ class Stage:
                 said = self.server.said().strip() or "The launcher said nothing."
                 raise StartError(said.replace("make run", "make demo"))
             time.sleep(0.05)
+        while killed and self._holds_cores() and time.monotonic() < deadline:
+            time.sleep(0.05)  # the portal notices that its machines are gone, and gives their cores back
 
     def stop(self) -> None:
         """Stop the portal, and what a demo that failed could not remove through the pages."""
@@ -75,7 +78,7 @@ class Stage:
             self.end_instances()
 
     def remove(self) -> None:
-        """Remove the home, if there was none before."""
+        """Remove the home, if there was no portal in it before."""
         if self.is_new:
             shutil.rmtree(self.home.path)
 
@@ -109,6 +112,10 @@ class Stage:
                 found = file.read().decode(errors="replace").splitlines()
                 ends[str(log)] = found[-lines:]
         return {log: found for log, found in ends.items() if found}
+
+    def _holds_cores(self) -> bool:
+        reservations = (kernel.get(path) or {} for path in (self.machine / "instances").glob("*.json"))
+        return any(str(each.get("directory")).startswith(f"{self.home.path}/") for each in reservations)
 
     def _is_agent(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):
