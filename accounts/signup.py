@@ -8,14 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import forms
+from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
 from accounts.models import User
 
+EMAIL_LENGTH = User._meta.get_field("email").max_length or 254
+
 
 class SignupForm(forms.SignupForm):  # type: ignore[misc]
     """A user, their address, their organization and the audit events, in one transaction."""
+
+    def clean_email(self) -> str:
+        """allauth would cut a longer address to what its column holds, and so make an account with another one."""
+        email: str = super().clean_email()
+        MaxLengthValidator(EMAIL_LENGTH)(email)
+        return email
 
     @transaction.atomic
     def save(self, request: HttpRequest) -> Any:
