@@ -1,0 +1,176 @@
+"""Each write leaves one audit event: who, what, on which object, from where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from accounts import audit
+from accounts.models import AuditEvent
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from accounts.services import add_member, create_organization
+from clusters import services as clusters
+from jobs import services as jobs
+from portal.clouds.base import LaunchMode
+from tests.factories import actor, make_configuration, make_workspace
+from tests.pages.world import Tenants
+from workspaces import services as workspaces
+
+
+def _text() -> Iterator[bytes]:
+    yield b"text"
+
+
+Write = Callable[[Tenants, dict[str, Any]], object]
+WRITES: dict[str, tuple[str, Write]] = {
+    "accounts.services.create_organization": (
+        "organization.create",
+        lambda t, by: create_organization(**by, name="Initech", owner=t.people["owner"]),
+    ),
+    "accounts.services.add_member": (
+        "membership.create",
+        lambda t, by: add_member(**by, organization=t.acme, user=t.people["outsider"], role=OrganizationRole.MEMBER),
+    ),
+    "workspaces.services.create_local_configuration": (
+        "cloud_configuration.create",
+        lambda t, by: workspaces.create_local_configuration(**by, organization=t.acme, name="New", directory=""),
+    ),
+    "workspaces.services.delete_configuration": (
+        "cloud_configuration.delete",
+        lambda t, by: workspaces.delete_configuration(**by, configuration=make_configuration(t.acme)),
+    ),
+    "workspaces.services.create_workspace": (
+        "workspace.create",
+        lambda t, by: workspaces.create_workspace(
+            **by, organization=t.acme, name="Attic", cloud_configuration=t.configuration, region="local"
+        ),
+    ),
+    "workspaces.services.rename_workspace": (
+        "workspace.rename",
+        lambda t, by: workspaces.rename_workspace(**by, workspace=t.lab.workspace, name="Laboratory"),
+    ),
+    "workspaces.services.add_workspace_member": (
+        "workspace_membership.create",
+        lambda t, by: workspaces.add_workspace_member(
+            **by, workspace=t.lab.workspace, user=t.people["member"], role=WorkspaceRole.VIEWER
+        ),
+    ),
+    "workspaces.services.delete_workspace": (
+        "workspace.delete",
+        lambda t, by: workspaces.delete_workspace(**by, workspace=make_workspace(t.acme, t.configuration)),
+    ),
+    "workspaces.services.save_file": (
+        "file.save",
+        lambda t, by: workspaces.save_file(**by, workspace=t.lab.workspace, path="new.txt", chunks=_text()),
+    ),
+    "workspaces.services.make_folder": (
+        "file.make_folder",
+        lambda t, by: workspaces.make_folder(**by, workspace=t.lab.workspace, path="new"),
+    ),
+    "workspaces.services.move_file": (
+        "file.move",
+        lambda t, by: workspaces.move_file(**by, workspace=t.lab.workspace, source="job.py", destination="x.py"),
+    ),
+    "workspaces.services.delete_file": (
+        "file.delete",
+        lambda t, by: workspaces.delete_file(**by, workspace=t.lab.workspace, path="folder"),
+    ),
+    "clusters.services.create_cluster": (
+        "cluster.create",
+        lambda t, by: clusters.create_cluster(
+            **by, workspace=t.lab.workspace, name="new", instance_type="local.1x", instances=1, release="2026.10"
+        ),
+    ),
+    "clusters.services.act": (
+        "cluster.pause",
+        lambda t, by: clusters.act(**by, cluster=t.lab.cluster, action=clusters.ACTIONS["pause"]),
+    ),
+    "clusters.services.scale_cluster": (
+        "cluster.scale",
+        lambda t, by: clusters.scale_cluster(**by, cluster=t.lab.cluster, instances=5),
+    ),
+    "clusters.services.update_cluster": (
+        "cluster.update",
+        lambda t, by: clusters.update_cluster(**by, cluster=t.lab.cluster, name="other"),
+    ),
+    "jobs.services.submit_run": (
+        "run.submit",
+        lambda t, by: jobs.submit_run(
+            **by,
+            workspace=t.lab.workspace,
+            cluster=t.lab.cluster,
+            name="run",
+            file="job.py",
+            arguments=[],
+            environment={"TOKEN": "not-in-any-log"},
+            mode=LaunchMode.SPAWN,
+            timeout_minutes=1,
+            auto_resume=False,
+        ),
+    ),
+    "jobs.services.cancel_run": ("run.cancel", lambda t, by: jobs.cancel_run(**by, run=t.lab.run)),
+}
+
+
+MAKES_ITS_OWN = ("delete_configuration", "delete_workspace")
+"""What these delete is made in the table above."""
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_each_write_leaves_an_event(tenants: Tenants, name: str) -> None:
+    verb, write = WRITES[name]
+    who = tenants.people["owner"]
+    write(tenants, {"actor": actor(who)})
+    event = AuditEvent.objects.filter(verb=verb).get()
+    assert (event.actor_user, event.address) == (who, "127.0.0.1")
+    assert event.organization is not None
+    assert event.object_id
+    assert event.object_label
+    assert "not-in-any-log" not in str(event.detail)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITES if not name.endswith(MAKES_ITS_OWN)])
+def test_no_write_stays_without_its_event(tenants: Tenants, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the event cannot be written, nothing is: both are one transaction. (Files are no part of it.)"""
+    _, write = WRITES[name]
+    who = actor(tenants.people["owner"])
+    before = rows()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no audit log")
+
+    monkeypatch.setattr(audit, "record", broken)
+    with pytest.raises(RuntimeError, match="no audit log"):
+        write(tenants, {"actor": who})
+    assert rows() == before
+
+
+def rows() -> dict[str, list[tuple[Any, ...]]]:
+    """All there is in the tables of ours."""
+    tables = ["accounts_organization", "accounts_membership", "workspaces_cloudconfiguration", "workspaces_workspace"]
+    tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
+    found = {}
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"SELECT t::text FROM {table} t ORDER BY 1")
+            found[table] = cursor.fetchall()
+    return found
+
+
+def test_an_event_outside_a_transaction_is_a_mistake(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accounts.audit.connection", SimpleNamespace(in_atomic_block=False))
+    with pytest.raises(RuntimeError, match="transaction"):
+        audit.record(actor(), "x.y", tenants.acme, organization=tenants.acme)
+
+
+@pytest.mark.parametrize("address", ["", "garbage", "unix:", "fe80::1%eth0", "10.0.0.1", "::1", "1.2.3.4, 5.6.7.8"])
+def test_any_address_can_be_recorded(tenants: Tenants, address: str) -> None:
+    """What a proxy puts there must not stop a write."""
+    client = tenants.client("owner", REMOTE_ADDR=address)
+    assert client.post("/organizations/new/", {"name": "Initech"}).status_code == 302
+    found = AuditEvent.objects.get(verb="organization.create").address
+    assert found in {None, address.partition("%")[0]}
