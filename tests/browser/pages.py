@@ -1,0 +1,85 @@
+"""Every page of the portal as the museum has it, by a name; the tests and the screenshots walk the same list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.browser.stage import Stage
+
+STRANGER, NEWCOMER, OWNER = "", "newcomer_session", "session"
+
+
+@dataclass(frozen=True)
+class PageToSee:
+    """``path`` has names of the museum in braces. ``ready`` is a selector of what scripts put there."""
+
+    path: str
+    by: str = OWNER
+    ready: str = "main"
+    status: int = 200
+
+    def address(self, stage: Stage) -> str:
+        return self.path.format(**stage.museum)
+
+    def session(self, stage: Stage) -> str:
+        return str(stage.museum[self.by]) if self.by else ""
+
+
+COMPLETE = "[data-log-note]:text('Complete.')"
+PAGES: dict[str, PageToSee] = {
+    "home": PageToSee("/", STRANGER),
+    "sign-in": PageToSee("/accounts/login/", STRANGER),
+    "sign-up": PageToSee("/accounts/signup/", STRANGER),
+    "password-reset": PageToSee("/accounts/password/reset/", STRANGER),
+    "link-used": PageToSee("/accounts/confirm-email/unknown/", STRANGER),
+    "not-found": PageToSee("/w/{cluster}/files/", status=404),
+    "first-steps": PageToSee("/o/{newcomer_organization}/workspaces/", NEWCOMER),
+    "configurations-empty": PageToSee("/o/{newcomer_organization}/configurations/", NEWCOMER),
+    "billing-empty": PageToSee("/o/{newcomer_organization}/billing/", NEWCOMER),
+    "workspaces": PageToSee("/o/{organization}/workspaces/"),
+    "workspace-new": PageToSee("/o/{organization}/workspaces/new/"),
+    "configurations": PageToSee("/o/{organization}/configurations/"),
+    "configuration-new": PageToSee("/o/{organization}/configurations/new/"),
+    "billing": PageToSee("/o/{organization}/billing/"),
+    "people": PageToSee("/o/{organization}/people/"),
+    "audit": PageToSee("/o/{organization}/audit/"),
+    "organization-new": PageToSee("/organizations/new/"),
+    "password": PageToSee("/accounts/password/change/"),
+    "two-factor": PageToSee("/accounts/2fa/"),
+    "sessions": PageToSee("/accounts/sessions/"),
+    "email": PageToSee("/accounts/email/"),
+    "sign-out": PageToSee("/accounts/logout/"),
+    "files": PageToSee("/w/{workspace}/files/"),
+    "files-empty": PageToSee("/w/{workspace}/files/?path=empty"),
+    "files-gone": PageToSee("/w/{workspace}/files/?path=nowhere", status=404),
+    "file-edit": PageToSee("/w/{workspace}/files/edit/?path=daily_revenue.py"),
+    "clusters": PageToSee("/w/{workspace}/clusters/"),
+    "clusters-none-match": PageToSee("/w/{workspace}/clusters/?q=nothing"),
+    "clusters-empty": PageToSee("/w/{empty}/clusters/"),
+    "clusters-long": PageToSee("/w/{long}/clusters/"),
+    "cluster-new": PageToSee("/w/{workspace}/clusters/new/"),
+    "cluster": PageToSee("/w/{workspace}/clusters/{cluster}/"),
+    "cluster-failed": PageToSee("/w/{workspace}/clusters/{failed_cluster}/"),
+    "cluster-deploying": PageToSee("/w/{workspace}/clusters/{deploying_cluster}/"),
+    "cluster-long": PageToSee("/w/{long}/clusters/{long_cluster}/"),
+    "cluster-edit": PageToSee("/w/{workspace}/clusters/{cluster}/edit/"),
+    "jobs": PageToSee("/w/{workspace}/jobs/"),
+    "jobs-empty": PageToSee("/w/{empty}/jobs/"),
+    "job-new": PageToSee("/w/{workspace}/jobs/new/"),
+    "run": PageToSee("/w/{workspace}/jobs/{run}/", ready=COMPLETE),
+    "run-wide": PageToSee("/w/{workspace}/jobs/{wide_run}/", ready=COMPLETE),
+    "run-running": PageToSee("/w/{workspace}/jobs/{running_run}/", ready="[data-log-note]:text('Live.')"),
+    "run-failed": PageToSee("/w/{workspace}/jobs/{failed_run}/", ready="[data-log-note]:text('Nothing was written')"),
+    "run-long": PageToSee("/w/{workspace}/jobs/{long_run}/", ready="[data-log-note]:text('Nothing was written')"),
+    "settings": PageToSee("/w/{workspace}/settings/"),
+    "settings-long": PageToSee("/w/{long}/settings/"),
+}
+
+DRAWERS: dict[str, tuple[str, str, str]] = {
+    "configuration-drawer": ("configurations", "Create configuration", "Validate"),
+    "workspace-drawer": ("workspaces", "Create workspace", ""),
+    "cluster-drawer": ("clusters", "Create cluster", "Create cluster"),
+    "edit-drawer": ("cluster", "Edit", ""),
+    "job-drawer": ("jobs", "Run job", "Run job"),
+}
+"""By name: on which page, which link opens it, and which button to press in it, if any."""
