@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
+from accounts.models import Organization
 from billing.models import MeteredCluster, Rate, UsageInterval
 from billing.usage import intervals
 from clusters.models import Cluster
 
+logger = logging.getLogger(__name__)
 
-def meter(limit: int = 1000) -> int:
+
+def meter(organization: Organization | None = None, limit: int = 1000) -> int:
     """Take over every ledger that grew since the last time, and return how many did."""
     behind = Cluster.objects.filter(
         Q(metered=None) | ~Q(metered__ledger_length=F("ledger_length")), ledger_length__gt=0
     )
-    clusters = list(behind.values_list("pk", flat=True)[:limit])
-    for cluster_id in clusters:
-        rebuild(cluster_id)
-    return len(clusters)
+    if organization is not None:
+        behind = behind.filter(workspace__organization=organization)
+    done = 0
+    for cluster_id in behind.values_list("pk", flat=True)[:limit]:
+        try:
+            rebuild(cluster_id)
+            done += 1
+        except IntegrityError:  # one ledger that makes no sense must not keep the others from being billed
+            logger.exception("The ledger of cluster %s cannot be billed", cluster_id)
+    return done
 
 
 @transaction.atomic
@@ -35,8 +45,9 @@ def rebuild(cluster_id: UUID) -> None:
     UsageInterval.objects.filter(cluster=cluster).delete()
     provider = cluster.workspace.cloud_configuration.provider
     rates = {
-        interval.started_at: kept_rates.get(interval.started_at)
-        or rate_at(provider, interval.instance_type, interval.started_at)
+        interval.started_at: kept_rates[interval.started_at]
+        if interval.started_at in kept_rates
+        else rate_at(provider, interval.instance_type, interval.started_at)
         for interval in found
     }
     UsageInterval.objects.bulk_create(

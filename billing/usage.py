@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from clusters.ledger import RESTART
 from clusters.models import ClusterStatus, Transition, TransitionKind
@@ -66,8 +66,7 @@ def intervals(ledger: Iterable[Transition]) -> list[Interval]:
 
 def minutes_between(start: datetime, end: datetime) -> int:
     """Whole minutes, half up; 0 where the end is not after the start."""
-    seconds = Decimal((end - start).total_seconds()) if end > start else Decimal(0)
-    return int((seconds / 60).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return max(0, (end - start + timedelta(seconds=30)) // timedelta(minutes=1))
 
 
 def minutes_within(started_at: datetime, ended_at: datetime, start: datetime, end: datetime) -> int:

@@ -17,7 +17,7 @@ from billing import dashboard, metering
 @organization_view(Perm.USAGE_VIEW)
 def billing(request: OrganizationRequest, organization: Organization) -> HttpResponse:
     """What a month costs, by day and by cluster, to the minute."""
-    metering.meter()
+    metering.meter(organization)
     now = timezone.now()
     month = dashboard.Month.parse(request.GET.get("month", ""), now.date())
     shown = dashboard.dashboard(organization, month, now)
