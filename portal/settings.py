@@ -113,6 +113,8 @@ else:
 # Under ASGI each request may meet another thread, so connections live in a pool and not in threads.
 DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 12, "timeout": 10}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+# Asked for each connection that leaves the pool, so that a restart of the database costs no request.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 REDIS_URL = os.environ.get("REDIS_URL") or embedded.redis_url(_home)
 RQ_QUEUES = {"default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"}}
