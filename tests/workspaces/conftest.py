@@ -1,0 +1,5 @@
+"""The world of two tenants."""
+
+from tests.pages.conftest import tenants
+
+__all__ = ["tenants"]
