@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from accounts.models import AuditEvent
 from clusters import reconcile, services
 from clusters.models import TRANSITIONS, Cluster, ClusterStatus, Transition, TransitionKind
 from clusters.services import ACTIONS
-from portal.clouds.base import CloudError, Target
+from portal.clouds.base import CloudError, Health, Target
 from portal.errors import UserError
 from tests.factories import actor, make_cluster, make_configuration, make_organization, make_user, make_workspace
 from tests.fakes import FakeCloud, Workers, denied, throttled, unreachable
@@ -307,10 +308,12 @@ def test_machines_that_go_on_request_are_not_lost(running: Cluster, fake_cloud: 
 
 def test_an_observation_of_the_past_is_ignored(running: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
     seen = Cluster.objects.get(pk=running.pk)
-    fake_cloud.vanish(running.pk, 0)
+    act(running, "restart")
+    workers.work()
     (observation,) = fake_cloud.observe_clusters([seen.handle])
-    act(running, "pause")
-    assert not reconcile.record_observation(seen, observation)
+    lost = replace(observation, nodes=[replace(node, health=Health.LOST) for node in observation.nodes])
+    assert not reconcile.record_observation(seen, lost)
+    assert reconcile.record_observation(Cluster.objects.get(pk=running.pk), lost)
 
 
 def test_an_account_that_does_not_answer_does_not_hide_the_nodes_of_others(
