@@ -20,6 +20,7 @@ import django
 django.setup()
 
 from django.contrib.auth import base_user  # noqa: E402 - models can be imported only now
+from django.contrib.auth.hashers import make_password  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
@@ -50,7 +51,7 @@ LONG = LONG[:100]
 
 COLOURFUL = r"""
 import sys
-print("Reading \x1b[36morders.parquet\x1b[0m on 2 workers")
+print("Reading \x1b[36morders.parquet\x1b[0m on 4 workers")
 for part in range(1, 13):
     print(f"  part {part:2} of 12 \x1b[32mok\x1b[0m  {834_112 + part * 7919:>9,} rows")
 print("\x1b[1m" + "day".ljust(14) + "orders".rjust(10) + "revenue".rjust(16) + "\x1b[0m")
@@ -64,7 +65,7 @@ TIDY = COLOURFUL.replace('print("x" * 3000)\n', "")
 
 def main(count: int) -> None:
     """Make it, and say where it is."""
-    base_user.make_password = cache(base_user.make_password)  # all have the same one, and hashing is slow on purpose
+    setattr(base_user, "make_password", cache(make_password))  # noqa: B010 - all have the same one, and hashing is slow on purpose
     tenants = [_tenant(number) for number in range(count)]
     museum = _museum()
     _wait(lambda: not Workspace.objects.exclude(due_at=None).exists())
@@ -106,7 +107,7 @@ def _files(workspace: Workspace) -> Path:
 
 def _museum() -> tuple[User, Workspace]:
     owner = make_user("alice")
-    organization = make_organization(owner, "Museum")
+    organization = make_organization(owner, "Northwind")
     for name, role in (("bob", OrganizationRole.ADMIN), ("charlie", OrganizationRole.MEMBER)):
         add_to_organization(organization, make_user(name), role)
     return owner, _workspace(owner, organization, "Analytics")
@@ -117,7 +118,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
     workspace.refresh_from_db()
     who = actor(owner)
     files = _files(workspace)
-    endless = "import time\nprint('Waiting for orders', flush=True)\ntime.sleep(3000)\n"
+    endless = f"{TIDY}\nimport time\nprint('Writing revenue.parquet …', flush=True)\ntime.sleep(3000)\n"
     texts = {
         "daily_revenue.py": TIDY,
         "wide.py": COLOURFUL,
@@ -133,12 +134,12 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
     running = clusters.create_cluster(
         actor=who,
         workspace=workspace,
-        name="etl-nightly",
+        name="etl",
         instance_type="local.2x",
         instances=2,
         release="2026.10",
         auto_pause_minutes=60,
-        description="Loads the orders of the day before",
+        description="Loads the orders of the day before, every night",
         tags={"team": "data", "cost-center": "4711"},
     )
     _wait(lambda: Cluster.objects.get(pk=running.pk).status == "RUNNING")

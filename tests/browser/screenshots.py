@@ -1,6 +1,7 @@
 """Takes a picture of every page: ``python -m tests.browser.screenshots FOLDER [NAME …]``.
 
-All pages and drawers of ``pages``, 1600 and 390 pixels wide, light and dark. Not a test: somebody has to look.
+All pages and drawers of ``pages``, 1600 and 390 pixels wide, light and dark, and ``console.png``, the picture for
+docs/images. Not a test: somebody has to look.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def main(folder: Path, names: list[str]) -> None:
                     page.emulate_media(color_scheme=theme)
                     page.screenshot(path=folder / f"{name}-{size}-{theme}.png", full_page=name not in DRAWERS)
             page.context.close()
+        page = open_page(browser, running, "run-running")
+        page.set_viewport_size({"width": 1600, "height": 1100})
+        page.screenshot(path=folder / "console.png")
         browser.close()
 
 
