@@ -13,13 +13,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
-import django_rq
 import redis.asyncio as aioredis
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections, transaction
 from django.http import StreamingHttpResponse
 from redis.exceptions import RedisError
+
+from portal import queue
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def notify(tenant: UUID, key: str) -> None:
 
 def _publish(tenant: UUID, key: str) -> None:
     try:
-        django_rq.get_connection("default").publish(channel(tenant), key)
+        queue.connection().publish(channel(tenant), key)
     except RedisError as error:
         logger.warning("Could not tell that %s changed: %s", key, error)
 

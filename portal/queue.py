@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from typing import Any
 
 import django_rq
 from django.db import transaction
+from redis import Redis
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
@@ -19,6 +22,19 @@ def enqueue(name: str, pk: object) -> None:
 def send(name: str, pk: object) -> None:
     """Ask a worker now. A queue that cannot be reached is logged and left to the sweep."""
     try:
-        django_rq.get_queue("default").enqueue("portal.tasks.reconcile", name, str(pk), result_ttl=0, failure_ttl=3600)
+        rq_queue().enqueue("portal.tasks.reconcile", name, str(pk), result_ttl=0, failure_ttl=3600)
     except RedisError as error:
         logger.warning("The queue did not take %s %s; the sweep will: %s", name, pk, error)
+
+
+@functools.cache
+def connection() -> Redis:
+    """The process's pool of connections; safe in all its threads. A new one for each message costs milliseconds."""
+    connected: Redis = django_rq.get_connection("default")
+    return connected
+
+
+@functools.cache
+def rq_queue() -> Any:
+    """The queue, on that pool."""
+    return django_rq.get_queue("default", connection=connection())

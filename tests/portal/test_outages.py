@@ -97,8 +97,8 @@ def test_without_a_queue_a_request_commits_and_the_sweep_sends_later(
 ) -> None:
     workspace = make_workspace(make_organization())
     with monkeypatch.context() as patch:
-        patch.setattr("django_rq.get_queue", _no_answer)
-        patch.setattr("django_rq.get_connection", _no_answer)
+        patch.setattr("portal.queue.rq_queue", _no_answer)
+        patch.setattr("portal.queue.connection", _no_answer)
         with django_capture_on_commit_callbacks(execute=True):
             cluster = create_cluster(
                 actor=actor(), workspace=workspace, name="c", instance_type="t", instances=1, release="r"
