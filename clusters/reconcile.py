@@ -16,8 +16,8 @@ from accounts import audit
 from clusters import ledger
 from clusters.models import TRANSITIONS, Cluster, ClusterStatus
 from portal import events, queue
-from portal.clouds.base import CloudError, Handle, Node, Observation, Pending, Settled, Step, Target
-from portal.models import DeploymentEvent
+from portal.clouds.base import CloudError, Event, Handle, Level, Node, Observation, Pending, Settled, Step, Target
+from portal.models import record_event
 from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
@@ -122,7 +122,6 @@ class ClusterMachine(Machine[Cluster]):
     def fail(self, row: Cluster, error: CloudError) -> None:
         """A failed change of size leaves the cluster as it was; any other failure removes the machines, so that nothing
         goes on costing money."""
-        _tell(row, f"{error.message} {error.hint}".strip())
         if _scaling(row) and row.instances > row.deployed_instances:
             row.instances = row.deployed_instances
             row.revision += 1
@@ -146,10 +145,6 @@ class ClusterMachine(Machine[Cluster]):
 settled_hooks: list[Callable[[Cluster], None]] = []
 """Called inside the transaction when a cluster has come to rest or has failed. The jobs app, which stands above this
 one, puts the waking of its queue here."""
-
-
-def _tell(row: Cluster, message: str, level: str = "error") -> None:
-    DeploymentEvent.objects.create(subject=row.pk, message=message[:2000], level=level)
 
 
 def _fail(row: Cluster, error: CloudError) -> None:
@@ -201,7 +196,8 @@ def record_observation(seen: Cluster, observation: Observation) -> bool:
     names = ", ".join(node.name for node in lost)
     error = CloudError("NodeLost", f"{names} is gone.", "Resume the cluster to get new machines.", permanent=True)
     row.nodes = nodes
-    _tell(row, f"{names} is gone. The other machines are being removed, so that they cost nothing.")
+    message = f"{names} is gone. The other machines are being removed, so that they cost nothing."
+    record_event(row.pk, Event("", message, Level.ERROR))
     _fail(row, error)
     row.save()
     audit.record(audit.system("node lost"), "cluster.fail", row, organization=row.workspace.organization, nodes=names)

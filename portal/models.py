@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -81,18 +82,25 @@ class DeploymentEvent(models.Model):
         return self.message
 
 
-def record_events(row: Any, events: list[Event] | tuple[Event, ...]) -> None:
-    """Store what a step told, and keep the newest as the row's progress. A line that only moves on (same step, known
-    progress) replaces the one before it, so that an installation leaves one line and not a thousand."""
+def record_events(row: Any, events: Sequence[Event]) -> None:
+    """Store what a step told, and keep the newest as the row's progress."""
     for event in events:
-        text = event.message[:2000]
-        row.progress_message, row.progress = text[:500], event.progress
-        if event.progress is not None:
-            last = DeploymentEvent.objects.of(row.pk).first()
-            if last and last.step == event.step and last.progress is not None:
-                last.message, last.progress, last.at = text, event.progress, timezone.now()
-                last.save(update_fields=["message", "progress", "at"])
-                continue
-        DeploymentEvent.objects.create(
-            subject=row.pk, step=event.step, message=text, level=event.level.value, progress=event.progress
-        )
+        row.progress_message, row.progress = event.message[:500], event.progress
+        record_event(row.pk, event)
+
+
+def record_event(subject: uuid.UUID, event: Event) -> None:
+    """Store one line. A line that only moves on (same step, known progress), or says the same again, replaces the one
+    before it: an installation leaves one line and not a thousand, and so does what fails every minute."""
+    text = event.message[:2000]
+    if event.progress is not None or event.level is Level.ERROR:
+        last = DeploymentEvent.objects.of(subject).first()
+        moved = last and last.progress is not None and event.progress is not None and last.step == event.step
+        repeated = last and last.message == text and last.level == event.level
+        if last and (moved or repeated):
+            last.message, last.progress, last.at = text, event.progress, timezone.now()
+            last.save(update_fields=["message", "progress", "at"])
+            return
+    DeploymentEvent.objects.create(
+        subject=subject, step=event.step, message=text, level=event.level.value, progress=event.progress
+    )

@@ -24,8 +24,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from portal import queue
-from portal.clouds.base import CloudError, Failed, Pending, Settled, Step
-from portal.models import Reconciled, record_events
+from portal.clouds.base import CloudError, Event, Failed, Level, Pending, Settled, Step
+from portal.models import Reconciled, record_event, record_events
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +105,11 @@ def _save(machine: Machine[Any], seen: Reconciled, token: uuid.UUID, step: Step)
         return False
     now = timezone.now()
     row.handle = step.handle
-    record_events(row, list(step.events))
+    record_events(row, step.events)
     outcome = step.outcome
+    if isinstance(outcome, Failed):
+        text = f"{outcome.error.message} {outcome.error.hint}".strip()
+        record_event(row.pk, Event("", text, Level.ERROR))
     if row.revision != seen.revision:
         outcome = Pending(0)
         row.attempts = 0

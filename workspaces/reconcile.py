@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from portal import events
 from portal.clouds.base import CloudError, Pending, Settled, Step, Target
-from portal.models import DeploymentEvent
 from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
@@ -62,7 +61,6 @@ class WorkspaceMachine(Machine[Workspace]):
         else:
             set_status(row, WorkspaceStatus.FAILED)
         row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
-        DeploymentEvent.objects.create(subject=row.pk, message=f"{error.code}: {error.message}", level="error")
 
     def saved(self, row: Workspace) -> None:
         """Tell the pages of the organization, and those in the workspace."""

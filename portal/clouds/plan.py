@@ -18,7 +18,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from portal.clouds.base import CloudError, Event, Failed, Handle, Level, Pending, Settled, Step
+from portal.clouds.base import CloudError, Event, Failed, Handle, Pending, Settled, Step
 
 NOW = 0.0
 
@@ -65,7 +65,7 @@ def advance(wanted: Sequence[PlanStep], known: Iterable[PlanStep], handle: Handl
     try:
         return _delete_unwanted(wanted, known, handle, ledger, poll) or _make_wanted(wanted, handle, ledger, poll)
     except CloudError as error:
-        return Step(handle, Failed(error), [Event("", error.message, Level.ERROR)])
+        return Step(handle, Failed(error))
 
 
 def _delete_unwanted(
