@@ -45,8 +45,12 @@ if "wait" in sys.argv:
 
 def jobs_of(world: World) -> list[int]:
     """Everything that runs except the agents."""
-    disks = world.clusters
-    return [pid for pid in processes_of(disks) if b"PORTAL_AGENT=" not in Path(f"/proc/{pid}/environ").read_bytes()]
+    jobs = []
+    for pid in processes_of(world.clusters):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if b"PORTAL_AGENT=" not in Path(f"/proc/{pid}/environ").read_bytes():
+                jobs.append(pid)
+    return jobs
 
 
 def started(world: World, handle: Handle, code: str, *arguments: str, **more: Any) -> dict[str, Any]:
