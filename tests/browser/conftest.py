@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.browser.stage import Stage, Tenant
 from tests.browser.stage import stage as running_stage
 
-TENANTS = 10
+TENANTS = 16
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--disable-dev-shm-usage",
@@ -123,6 +123,7 @@ def watched(browser: Browser, stage: Stage) -> Iterator[Watched]:
 @pytest.fixture
 def tenant(stage: Stage) -> Tenant:
     """A tenant that no other test uses."""
+    assert stage.tenants, "more tests than tenants: raise TENANTS"
     return stage.tenants.pop()
 
 

@@ -26,10 +26,11 @@ def stays_loaded(page: Page) -> Iterator[None]:
     assert page.evaluate("window.notReloaded"), "the page was loaded anew"
 
 
-def press(page: Page, name: str, *, confirm: bool = False) -> None:
-    """Press a button; answer yes to its question."""
-    page.get_by_role("button", name=name, exact=True).click()
-    if confirm:
-        dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
-        dialog.get_by_role("button", name=name, exact=True).click()
+def press(page: Page, name: str, *, answer: str = "") -> None:
+    """Press a button that leads on to a page; answer its question, if it asks one."""
+    with page.expect_navigation():
+        page.get_by_role("button", name=name, exact=True).click()
+        if answer:
+            dialog = page.get_by_role("dialog")
+            expect(dialog.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
+            dialog.get_by_role("button", name=answer, exact=True).click()

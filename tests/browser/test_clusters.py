@@ -36,7 +36,7 @@ def test_pause_resume_scale_stop_delete(page: Page, make_cluster: Callable[..., 
 
     page.locator("summary", has_text="Scale").click()
     page.get_by_label("Number of instances").fill("2")
-    page.get_by_role("button", name="Scale", exact=True).click()
+    press(page, "Scale")
     with stays_loaded(page):
         expect(nodes).to_have_count(2)
         expect(page.get_by_text("2 of 2 deployed")).to_be_visible()
@@ -51,10 +51,10 @@ def test_pause_resume_scale_stop_delete(page: Page, make_cluster: Callable[..., 
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
     expect(status(page)).to_have_text("RUNNING")
-    press(page, "Stop", confirm=True)
+    press(page, "Stop", answer="Stop")
     reaches("STOPPED")
 
-    press(page, "Delete", confirm=True)
+    press(page, "Delete", answer="Delete")
     with stays_loaded(page):
         expect(status(page)).to_have_text("TERMINATED")
         expect(page.get_by_role("button", name="Delete")).to_have_count(0)

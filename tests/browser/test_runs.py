@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Stage, Tenant
-from tests.browser.steps import status, stays_loaded
+from tests.browser.steps import press, stays_loaded, status
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +46,7 @@ def test_cancel_a_run_and_the_next_one_starts(
     expect(waiting.get_by_text("In queue · position 1 in the queue")).to_be_visible()
 
     page.bring_to_front()
-    press_cancel(page)
+    press(page, "Cancel job", answer="Cancel the job")
     with stays_loaded(page):
         expect(status(page)).to_have_text("CANCELLED")
         expect(page.get_by_text("Cancelled by user")).to_be_visible()
@@ -60,12 +60,6 @@ def test_cancel_a_run_and_the_next_one_starts(
         waiting.keyboard.press("ArrowLeft")
         expect(waiting.get_by_role("tab", name="stdout")).to_be_focused()
         expect(waiting.get_by_text("Nothing was written to stdout.")).to_be_visible()
-
-
-def press_cancel(page: Page) -> None:
-    """The button is "Cancel job", its answer "Cancel the job"."""
-    page.get_by_role("button", name="Cancel job").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
 
 
 def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(
