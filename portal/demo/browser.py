@@ -6,10 +6,11 @@ offered or a button that is not there is an error, and hidden fields (the CSRF t
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -244,13 +245,19 @@ class Changes:
         )
         self._news = threading.Condition()
         self._ended = False
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Changes:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended = True
+        with suppress(OSError):  # a thread that waits for data is woken by nothing else
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
         self._client.close()
 
     def wait(self, known: int, seconds: float) -> int:
@@ -263,12 +270,15 @@ class Changes:
         while not self._ended:
             try:
                 with self._client.stream("GET", self._address) as response:
+                    self._socket = response.extensions["network_stream"].get_extra_info("socket")
                     for line in response.iter_lines():
+                        if self._ended:
+                            return
                         if line == "event: changed":
                             with self._news:
                                 self.heard += 1
                                 self._news.notify_all()
-            except (httpx.HTTPError, httpx.StreamError, RuntimeError, OSError):
+            except httpx.HTTPError:
                 time.sleep(0.2)
 
 

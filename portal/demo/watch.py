@@ -10,6 +10,8 @@ from bs4 import Tag
 from portal.demo.browser import Browser, Changes, Page, PageError, poll, text_of
 from portal.demo.screen import Step
 
+UNHEARD_SECONDS = 5.0  # what takes longer changes at least once on its way, and the page has to hear of that
+
 
 def follow(
     page: Page,
@@ -24,9 +26,10 @@ def follow(
     live = urljoin(page.address, str(page.select("[data-live]")["hx-get"]))
     known = 0
     with Changes(page) as changes:
-        for _ in poll(seconds, 0):
+        for gone in poll(seconds, 0):
             piece = page.browser.get(live)
             if status_of(piece.soup) in wanted:
+                expect(known > 0 or gone < UNHEARD_SECONDS, "The page did not hear of any change by itself.", piece)
                 return piece
             if status_of(piece.soup) in failures:
                 raise PageError(f"The status is {status_of(piece.soup)}.", piece)
