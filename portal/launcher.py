@@ -144,11 +144,11 @@ class Launcher:
         if prepared.returncode:
             raise StartError("The database could not be prepared; the reason is above.")
         self._add("web", lambda: self._spawn("web", "-m", "uvicorn", *_uvicorn_arguments(self.port)))
+        self._wait_for_first_page()  # before the others, which would take the machine from it just now
         for number in range(1, WORKERS + 1):
             name = f"worker-{number}"
             self._add(name, lambda name=name: self._spawn(name, "manage.py", "worker"))  # type: ignore[misc]
         self._add("scheduler", lambda: self._spawn("scheduler", "manage.py", "scheduler"))
-        self._wait_for_first_page()
 
     def _add(self, name: str, start: Callable[[], Server]) -> None:
         child = Child(name, start)
