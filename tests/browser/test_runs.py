@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Stage, Tenant
-from tests.browser.steps import press, stays_loaded, status
+from tests.browser.steps import press, status, stays_loaded
 
 pytestmark = pytest.mark.browser
 
