@@ -43,6 +43,7 @@ def directory() -> Iterator[Path]:
 def database() -> Iterator[None]:
     """A durable database and a queue, migrated, with Django of this very process set up for them."""
     with directory() as path, embedded.services(embedded.Home(path)):
+        (path / "static").mkdir()
         _set_up_django({"PORTAL_HOME": str(path)})
         from django.core.management import call_command
 
