@@ -1,0 +1,39 @@
+"""List pages ask the database as often for many rows as for few."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.audit import SYSTEM, record
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from tests.factories import add_to_organization, add_to_workspace, make_configuration, make_user, make_workspace
+from tests.pages.test_access import address
+from tests.pages.world import Tenants
+
+COUNTS = {
+    "accounts:people": 5,
+    "accounts:audit": 5,
+    "workspaces:configurations": 5,
+    "workspaces:list": 6,
+    "workspaces:settings": 8,
+    "workspaces:files": 5,
+}
+"""Session, user, membership, organizations to switch to; then what the page itself shows."""
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_list_pages_ask_a_fixed_number_of_times(
+    tenants: Tenants, name: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(20):
+        user = make_user(f"many{number}")
+        add_to_organization(tenants.acme, user, OrganizationRole.ADMIN)
+        add_to_workspace(tenants.lab.workspace, user, WorkspaceRole.ADMIN)
+        make_workspace(tenants.acme, make_configuration(tenants.acme))
+        (tenants.lab.files / f"{number}.py").touch()
+        record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
+    client = tenants.client("owner")
+    client.get(address(name, tenants.ids()))
+    with django_assert_num_queries(COUNTS[name]):
+        assert client.get(address(name, tenants.ids())).status_code == 200
