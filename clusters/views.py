@@ -37,7 +37,7 @@ def clusters(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
         rows = rows.search(form.cleaned_data["q"])
         if form.cleaned_data["status"]:
             rows = rows.filter(status=form.cleaned_data["status"])
-    shown = page(request, rows.defer("handle", "nodes"))
+    shown = page(request, rows.defer("handle", "nodes", "tags"))
     context = {"nav": "clusters", "page": shown, "clusters": shown.rows, "filter_form": form}
     return render(request, "clusters/list.html", context)
 

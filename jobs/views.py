@@ -27,6 +27,16 @@ from workspaces.models import Workspace
 
 LOG_CHUNK = 256 * 1024
 LOG_TAIL = 64 * 1024
+UNSHOWN = (
+    "handle",
+    "environment",
+    "arguments",
+    "environment_keys",
+    "cluster__handle",
+    "cluster__nodes",
+    "cluster__tags",
+)
+"""Long fields, most of them JSON, that a list would read for nothing."""
 
 
 def find(workspace: Workspace, run: UUID) -> Run:
@@ -47,7 +57,7 @@ def runs(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
             rows = rows.filter(status=form.cleaned_data["status"])
         if form.cleaned_data["cluster"]:
             rows = rows.filter(cluster=form.cleaned_data["cluster"])
-    shown = page(request, rows.select_related("cluster", "requested_by").defer("handle", "environment"))
+    shown = page(request, rows.select_related("cluster", "requested_by").defer(*UNSHOWN))
     find_queue_positions(shown.rows)
     context = {
         "nav": "jobs",
