@@ -123,7 +123,7 @@ CACHES = {
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
-# Uploads are spooled on the disk where they will live, so that the last move is a rename.
+# Uploads are spooled on the disk where they will live: the machine's temporary directory is often memory.
 FILE_UPLOAD_TEMP_DIR = PORTAL_HOME / "tmp"
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
