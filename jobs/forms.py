@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from html import escape
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.utils import flatatt
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.forms import NameField
@@ -116,10 +116,12 @@ class PlainSelect(forms.Select):
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         """The element."""
         chosen = str(value or "")
-        options = ((key, " selected" if str(key) == chosen else "", label) for key, label in self.choices)
-        inner = format_html_join("", '<option value="{}"{}>{}</option>', options)
+        marked = ((str(key), " selected" if str(key) == chosen else "", str(label)) for key, label in self.choices)
+        options = "".join(
+            f'<option value="{escape(key)}"{mark}>{escape(label)}</option>' for key, mark, label in marked
+        )
         attributes = flatatt(self.build_attrs(self.attrs, {"name": name, **(attrs or {})}))
-        return format_html("<select{}>{}</select>", attributes, inner)
+        return SafeString(f"<select{attributes}>{options}</select>")
 
 
 class RunFilter(forms.Form):

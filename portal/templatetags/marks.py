@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from html import escape
 
 from django import template
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
@@ -17,11 +17,9 @@ def badge(status: str, *, active: bool = False) -> SafeString:
     """A status as people see it; ``active`` is one that something is being done about."""
     if not status:
         return SafeString()
-    dot = SafeString('<span class="badge-dot" aria-hidden="true"></span>')
-    shown = str(status)
-    return format_html(
-        '<span class="badge {}" data-status="{}">{}{}</span>', "active" if active else "", shown, dot, shown
-    )
+    shown, kind = escape(str(status)), "badge active" if active else "badge"
+    dot = '<span class="badge-dot" aria-hidden="true"></span>'
+    return SafeString(f'<span class="{kind}" data-status="{shown}">{dot}{shown}</span>')
 
 
 @register.simple_tag
@@ -29,17 +27,11 @@ def moment(at: datetime | None, *, kind: str = "short", until: datetime | None =
     """A time in UTC, which the page's script rewrites for the reader's zone, as ``kind`` says. With ``until``, the
     time between."""
     if not at:
-        return format_html('<span class="muted">{}</span>', none)
+        return SafeString(f'<span class="muted">{escape(none)}</span>')
+    opening = f'<time datetime="{_iso(at)}" data-time="{escape(kind)}"'
     if until:
-        return format_html(
-            '<time datetime="{}" data-time="{}" data-until="{}">{}</time>',
-            _iso(at),
-            kind,
-            _iso(until),
-            timesince(at, until),
-        )
-    text = f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    return format_html('<time datetime="{}" data-time="{}">{}</time>', _iso(at), kind, text)
+        return SafeString(f'{opening} data-until="{_iso(until)}">{escape(timesince(at, until))}</time>')
+    return SafeString(f"{opening}>{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC</time>")
 
 
 def _iso(at: datetime) -> str:

@@ -62,3 +62,10 @@ def test_runs_are_filtered_by_cluster(client: Client, cluster: Cluster) -> None:
     answer = client.get(f"/w/{cluster.workspace_id}/jobs/?cluster={cluster.pk}")
     assert [run.pk for run in answer.context["runs"]] == [wanted.pk]
     assert f'<option value="{cluster.pk}" selected>' in answer.content.decode()
+
+
+def test_a_cluster_is_offered_by_its_name_whatever_is_in_it(client: Client, cluster: Cluster) -> None:
+    factories.make_run(factories.make_cluster(cluster.workspace, name="<script>alert(1)</script>"))
+    page = client.get(f"/w/{cluster.workspace_id}/jobs/").content.decode()
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;</option>") == 1
+    assert "<script>alert" not in page
