@@ -218,30 +218,33 @@ def _settle() -> None:
 
 
 def _worst(client: Any, path: str, pages: dict[str, str]) -> Measurement:
-    """The page with the largest median; its floor is its own queries, sent bare and fetched."""
-    found: dict[str, tuple[list[float], list[float], int]] = {}
-    for name, query in pages.items():
-        statements = _statements(client, path + query)
-        times = _times(lambda query=query: _get(client, path + query))  # type: ignore[misc]
-        floors = _times(lambda statements=statements: _replay(statements))  # type: ignore[misc]
-        found[name] = (times, floors, len(statements))
+    """The page with the largest median; its floor is its own queries, sent bare and fetched.
+
+    All pages take turns, so that a moment in which the machine is busy with something else hits none more than others.
+    """
+    statements = {name: _statements(client, path + query) for name, query in pages.items()}
+    times: dict[str, list[float]] = {name: [] for name in pages}
+    floors: dict[str, list[float]] = {name: [] for name in pages}
+    for turn in range(WARM_UP + REPEATS):
+        for name, query in pages.items():
+            took = _milliseconds(_get, client, path + query)
+            bare = _milliseconds(_replay, statements[name])
+            if turn >= WARM_UP:
+                times[name].append(took)
+                floors[name].append(bare)
     notes = [
-        f"{name}: {statistics.median(times):.1f} ms, of which SQL {statistics.median(floors):.1f} ms in {count} queries"
-        for name, (times, floors, count) in found.items()
+        f"{name}: {statistics.median(times[name]):.1f} ms, "
+        f"of which SQL {statistics.median(floors[name]):.1f} ms in {len(statements[name])} queries"
+        for name in pages
     ]
-    times, floors, _ = max(found.values(), key=lambda each: statistics.median(each[0]))
-    return Measurement(times, floors, notes)
+    worst = max(pages, key=lambda name: statistics.median(times[name]))
+    return Measurement(times[worst], floors[worst], notes)
 
 
-def _times(call: Callable[[], object]) -> list[float]:
-    for _ in range(WARM_UP):
-        call()
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - began) * 1000)
-    return times
+def _milliseconds(call: Callable[..., None], *arguments: Any) -> float:
+    began = time.perf_counter()
+    call(*arguments)
+    return (time.perf_counter() - began) * 1000
 
 
 def _get(client: Any, address: str) -> None:
