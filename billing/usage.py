@@ -2,8 +2,7 @@
 
 the interval opens   when the cluster *is* RUNNING (a creation that fails costs nothing)
 it closes            when somebody *asks* for pause, stop, restart or deletion, however long that takes; or at failure
-fewer instances      count from the request (they were asked to go)
-more instances       count from when they are there
+another size         counts from when it is reached: until then all machines are there to be used
 minutes              half up: 30 seconds are one minute, 29 are none; per interval
 parts of an interval (days, months) are differences of the rounded whole, so that they always add up to it
 """
@@ -19,7 +18,8 @@ from clusters.ledger import RESTART
 from clusters.models import ClusterStatus, Transition, TransitionKind
 from portal.clouds.base import Target
 
-CENT = Decimal("0.01")
+ENDING = {Target.PAUSED, Target.STOPPED, Target.TERMINATED, RESTART}
+"""Requests that end an interval."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,8 @@ def intervals(ledger: Iterable[Transition]) -> list[Interval]:
                 continue
             close(line.at)
             start, instance_type, instances = line.at, line.instance_type, line.instances
-        elif line.kind == TransitionKind.STATUS and start is not None:
+        elif line.kind == TransitionKind.STATUS or (line.kind == TransitionKind.REQUEST and line.status in ENDING):
             close(line.at)
-        elif line.kind == TransitionKind.REQUEST and start is not None:
-            if line.status in {Target.PAUSED, Target.STOPPED, Target.TERMINATED, RESTART}:
-                close(line.at)
-            elif line.instances < instances:
-                close(line.at)
-                start, instances = line.at, line.instances
     if start is not None:
         found.append(Interval(start, None, instance_type, instances))
     return found

@@ -115,7 +115,7 @@ class ClusterMachine(Machine[Cluster]):
                 row.last_activity_at = timezone.now()
                 if scaling:
                     ledger.scaled(row)
-                elif not scaling:
+                else:
                     set_status(row, S.INPROGRESS) if row.status not in {S.INPROGRESS, S.INITIALIZING} else None
                     set_status(row, S.RUNNING)
 
@@ -135,7 +135,7 @@ class ClusterMachine(Machine[Cluster]):
         _fail(row, error)
 
     def saved(self, row: Cluster) -> None:
-        """Tell the workspace's pages; look at the nodes soon when they have just come up."""
+        """Tell the workspace's pages, and whoever waits for the cluster to come to rest."""
         events.notify(row.workspace_id, f"cluster-{row.pk}")
         if row.settled:
             for hook in settled_hooks:

@@ -223,18 +223,19 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
 # --- for the apps above ---------------------------------------------------------------------------------------------
 
 
-def claim(cluster_id: UUID, holder: UUID) -> bool:
-    """Take a free cluster for oneself. Inside a transaction; True also if the holder has it already."""
+def claim(cluster_id: UUID, holder: UUID) -> Cluster | None:
+    """Take a free cluster for oneself, and return it as it is now; also if the holder has it already. None if it is not
+    free. Inside a transaction."""
     row = Cluster.objects.select_for_update().get(pk=cluster_id)
     if row.busy_with == holder:
-        return True
+        return row
     if not row.free:
-        return False
+        return None
     row.busy_with = holder
     row.last_activity_at = timezone.now()
     row.save(update_fields=["busy_with", "last_activity_at"])
     events.notify(row.workspace_id, f"cluster-{row.pk}")
-    return True
+    return row
 
 
 def release(cluster_id: UUID, holder: UUID) -> None:

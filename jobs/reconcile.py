@@ -93,15 +93,18 @@ class RunMachine(Machine[Run]):
         # One that is cancelled but has the cluster may have a process whose start was not recorded: find it, to end it.
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
-            claimed = first is not None and first.pk == row.pk and clusters.claim(row.cluster_id, row.pk)
-        if not claimed:
+            cluster = clusters.claim(row.cluster_id, row.pk) if first is not None and first.pk == row.pk else None
+        if cluster is None:
             return self._wait(row)
-        if not Cluster.objects.filter(pk=row.cluster_id, status=ClusterStatus.RUNNING).exists():
+        if cluster.status != ClusterStatus.RUNNING:
             clusters.release(row.cluster_id, row.pk)
             return Step(row.handle, Settled()) if row.target == RunTarget.CANCELLED else self._wait(row)
         kinds = cloud.instance_types(row.cluster.workspace.region)
-        cores = next(kind.cores for kind in kinds if kind.name == row.cluster.instance_type)
-        workers = cores * row.cluster.deployed_instances
+        cores = next((kind.cores for kind in kinds if kind.name == cluster.instance_type), 0)
+        if not cores:
+            message = f"The cloud no longer offers {cluster.instance_type}."
+            raise CloudError("InstanceTypeUnknown", message, "Stop the cluster and choose another.", permanent=True)
+        workers = cores * cluster.deployed_instances
         process = Process(
             id=str(row.pk),
             file=row.file,
@@ -111,8 +114,8 @@ class RunMachine(Machine[Run]):
             workers=workers,
             timeout=row.timeout_minutes * 60.0,
         )
-        ref = cloud.start(row.cluster.handle, process)
-        message = f"Started on {workers} worker{'s' if workers != 1 else ''} of {row.cluster.name}"
+        ref = cloud.start(cluster.handle, process)
+        message = f"Started on {workers} worker{'s' if workers != 1 else ''} of {cluster.name}"
         return Step({**ref, "workers": workers}, Pending(LOOK_AGAIN), [Event("start", message)])
 
     def _wait(self, row: Run) -> Step:

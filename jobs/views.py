@@ -153,11 +153,12 @@ def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> 
     found = find(workspace, run)
     stream = _stream_of(request)
 
-    offset = 0
+    beginning = read_log(workspace, found, stream, 0, 0)
+    offset, size = 0, beginning.size if beginning else 0  # a job may be writing faster than somebody reads
 
     def read() -> bytes:
         nonlocal offset
-        chunk = read_log(workspace, found, stream, offset, LOG_CHUNK)
+        chunk = read_log(workspace, found, stream, offset, min(LOG_CHUNK, max(0, size - offset)))
         offset = chunk.next_offset if chunk else 0
         return chunk.data if chunk else b""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 import tempfile
@@ -16,14 +18,19 @@ django.setup(set_prefix=False)
 
 from asgiref.sync import sync_to_async  # noqa: E402 - what follows needs the settings
 from django.conf import settings  # noqa: E402
+from django.contrib.auth import get_user  # noqa: E402
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.exceptions import RequestAborted  # noqa: E402
-from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest  # noqa: E402
+from django.db import close_old_connections  # noqa: E402
+from django.utils.module_loading import import_string  # noqa: E402
 
 from portal.middleware import fence  # noqa: E402
 from portal.views import explained, too_large  # noqa: E402
 
 BLOCK = 1024 * 1024
-UPLOAD = re.compile(r"/w/[0-9a-f-]{36}/files/upload/")
+UPLOAD = re.compile(r"/w/(?P<workspace>[0-9a-f-]{36})/files/upload/")
+logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
@@ -40,7 +47,7 @@ class Handler(ASGIHandler):
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
         try:
-            await super().__call__(scope, _bounded(scope, receive), send)
+            await super().__call__(scope, receive if await _may_be_large(scope) else _bounded(scope, receive), send)
         except (TooLargeError, BodyError) as error:  # nothing was answered yet: the body comes before all else
             known = too_large(None) if isinstance(error, TooLargeError) else explained(None, error.__cause__)
             if known is None:
@@ -79,9 +86,30 @@ class BodyError(Exception):
     """The body could not be spooled."""
 
 
+async def _may_be_large(scope: dict[str, Any]) -> bool:
+    """Only an upload by somebody who may upload there: a body is spooled before any view looks at who sends it."""
+    if scope["type"] != "http":
+        return True
+    found = UPLOAD.fullmatch(scope["path"])
+    if found is None:
+        return False
+    return await sync_to_async(_uploader, thread_sensitive=False)(scope, found["workspace"])
+
+
+def _uploader(scope: dict[str, Any], workspace: str) -> bool:
+    request = ASGIRequest(scope, io.BytesIO())
+    try:
+        request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+        allowed: bool = import_string(settings.UPLOAD_GUARD)(get_user(request), workspace)
+        return allowed
+    except Exception:  # whatever is wrong with it, the view will say
+        logger.info("An upload by somebody unknown", exc_info=True)
+        return False
+    finally:
+        close_old_connections()
+
+
 def _bounded(scope: dict[str, Any], receive: Receive) -> Receive:
-    if scope["type"] != "http" or UPLOAD.fullmatch(scope["path"]):
-        return receive
     taken = 0
 
     async def bounded() -> Mapping[str, Any]:

@@ -13,6 +13,9 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
+NUDGE_SECONDS = 30
+"""How long a nudge is worth anything. Without an end, they would pile up while workers are away."""
+
 
 def enqueue(name: str, pk: object) -> None:
     """Ask a worker to reconcile one row, once the surrounding transaction has committed."""
@@ -22,7 +25,7 @@ def enqueue(name: str, pk: object) -> None:
 def send(name: str, pk: object) -> None:
     """Ask a worker now. A queue that cannot be reached is logged and left to the sweep."""
     try:
-        rq_queue().enqueue("portal.tasks.reconcile", name, str(pk), result_ttl=0, failure_ttl=3600)
+        rq_queue().enqueue("portal.tasks.reconcile", name, str(pk), ttl=NUDGE_SECONDS, result_ttl=0, failure_ttl=3600)
     except RedisError as error:
         logger.warning("The queue did not take %s %s; the sweep will: %s", name, pk, error)
 

@@ -12,6 +12,7 @@ from typing import Any
 import dj_database_url
 import django_stubs_ext
 from django.contrib import messages
+from django.core.exceptions import ImproperlyConfigured
 
 from portal import embedded
 
@@ -33,6 +34,12 @@ def names(name: str, default: str = "") -> list[str]:
 PORTAL_HOME = Path(os.environ.get("PORTAL_HOME", BASE_DIR / "var")).resolve()
 _home = embedded.Home(PORTAL_HOME)
 _embedded_secrets = None if os.environ.get("SECRET_KEY") else embedded.load_secrets(_home)
+
+if os.environ.get("DATABASE_URL") and not (os.environ.get("SECRET_KEY") and os.environ.get("PORTAL_FERNET_KEYS")):
+    raise ImproperlyConfigured(
+        "DATABASE_URL is set, so other machines may share the database: set SECRET_KEY and PORTAL_FERNET_KEYS as well, "
+        "the same everywhere. Keys made here would be this machine's alone."
+    )
 
 DEBUG = False
 SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded_secrets.secret_key if _embedded_secrets else "")
@@ -128,6 +135,7 @@ FILE_UPLOAD_TEMP_DIR = PORTAL_HOME / "tmp"
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024 * 2
+UPLOAD_GUARD = "workspaces.access.may_upload"
 FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
 
 STATIC_URL = "/static/"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -171,3 +174,12 @@ def test_templates_trust_nothing_that_people_wrote(path: Path) -> None:
 def test_the_pattern_finds_what_it_should(text: str) -> None:
     assert INLINE.search(text)
     assert not INLINE.search('<script src="/static/x.js" defer></script><p class="styled" data-on="x">')
+
+
+def test_a_misconfigured_shared_database_is_refused_at_once() -> None:
+    """Keys made on this machine alone would seal what no other machine can read."""
+    environment = {**os.environ, "DATABASE_URL": "postgresql://nowhere/portal"}
+    program = "import django; django.setup()"
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "set SECRET_KEY and PORTAL_FERNET_KEYS" in run.stderr

@@ -47,6 +47,13 @@ def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
     return (membership.role, own.role) if own else None
 
 
+def may_upload(user: object, workspace_id: str) -> bool:
+    """Whether somebody may send a large body to a workspace; asked before its first byte is kept (``portal.asgi``)."""
+    workspace = Workspace.objects.filter(pk=UUID(workspace_id)).first()
+    roles = role_in(workspace, user) if workspace and isinstance(user, User) else None
+    return roles is not None and Perm.FILES_EDIT in workspace_permissions(roles[1])
+
+
 def workspace_view(
     perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD"), *, ready: bool = True
 ) -> Callable[[View], View]:

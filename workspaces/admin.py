@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
 
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
 
 
+class LookOnly:
+    """A deleted row would leak what stands on it, and a saved one would overwrite what a reconciler just wrote."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Made on the organization's own pages."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Only to look."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Deleted on the organization's own pages."""
+        return False
+
+
 @admin.register(CloudConfiguration)
-class CloudConfigurationAdmin(admin.ModelAdmin[CloudConfiguration]):
+class CloudConfigurationAdmin(LookOnly, admin.ModelAdmin[CloudConfiguration]):
     """Connected clouds."""
 
     list_display = ["name", "organization", "provider", "created_at", "deleted_at"]
@@ -26,7 +44,7 @@ class WorkspaceMembershipInline(admin.TabularInline[WorkspaceMembership, Workspa
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(admin.ModelAdmin[Workspace]):
+class WorkspaceAdmin(LookOnly, admin.ModelAdmin[Workspace]):
     """Workspaces, with what their reconciler is at."""
 
     list_display = ["name", "organization", "cloud_configuration", "status", "target", "due_at", "failure_code"]

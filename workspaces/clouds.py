@@ -29,5 +29,5 @@ def local_cloud(directory: str) -> LocalCloud:
         root=Path(directory),
         machine_root=settings.PORTAL_MACHINE_ROOT,
         capacity_factor=settings.PORTAL_LOCAL_CAPACITY,
-        hidden=[settings.PORTAL_HOME, settings.BASE_DIR],
+        hidden=[settings.PORTAL_HOME, settings.BASE_DIR, *settings.PORTAL_LOCAL_ROOTS],
     )

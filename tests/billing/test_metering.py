@@ -183,8 +183,8 @@ def test_the_month_on_the_page(cluster: Cluster, organization: Organization) -> 
     ledger(
         cluster,
         (0, "STATUS", "RUNNING", 2),
-        (120, "REQUEST", "RUNNING", 1),
-        (125, "SCALED", "RUNNING", 1),
+        (115, "REQUEST", "RUNNING", 1),
+        (120, "SCALED", "RUNNING", 1),
         (130, "REQUEST", "TERMINATED", 1),
     )
     other = make_cluster(make_workspace(make_organization()))

@@ -64,17 +64,17 @@ def test_more_instances_count_from_when_they_are_there() -> None:
     assert found(*MADE, (10, "REQUEST", "RUNNING", 4), (15, "SCALED", "RUNNING", 4)) == [(5, 15, 2), (15, None, 4)]
 
 
-def test_fewer_instances_count_from_the_request() -> None:
-    assert found(*MADE, (10, "REQUEST", "RUNNING", 1), (15, "SCALED", "RUNNING", 1)) == [(5, 10, 2), (10, None, 1)]
+def test_fewer_instances_count_from_when_the_others_are_gone() -> None:
+    assert found(*MADE, (10, "REQUEST", "RUNNING", 1), (15, "SCALED", "RUNNING", 1)) == [(5, 15, 2), (15, None, 1)]
 
 
 def test_instances_that_never_came_cost_nothing() -> None:
     assert found(*MADE, (10, "REQUEST", "RUNNING", 4), (15, "SCALED", "RUNNING", 2)) == [(5, None, 2)]
 
 
-def test_a_reduction_that_is_taken_back_is_charged_in_full_again() -> None:
+def test_a_reduction_that_is_taken_back_is_charged_in_full() -> None:
     lines = ((10, "REQUEST", "RUNNING", 1), (11, "REQUEST", "RUNNING", 2), (15, "SCALED", "RUNNING", 2))
-    assert found(*MADE, *lines) == [(5, 10, 2), (10, 15, 1), (15, None, 2)]
+    assert found(*MADE, *lines) == [(5, None, 2)]
 
 
 def test_a_restart_is_not_charged() -> None:

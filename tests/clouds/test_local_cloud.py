@@ -293,3 +293,20 @@ def test_the_logs_of_a_run_outlive_its_cluster_and_go_with_the_workspace(world: 
     assert os.listdir(world.clusters / spec.id) == ["runs"], "nothing else is left"
     world.deploy(Target.TERMINATED)
     assert world.cloud.logs(handle, ref, LogStream.STDOUT, 0, 10).size == 0
+
+
+def test_a_machine_is_judged_by_a_clock_that_does_not_jump(world: World) -> None:
+    """Suspend and time servers move the wall's clock; a machine that lives is not lost for that."""
+    spec = world.spec()
+    handle = world.go(spec)
+    agent = world.agent(handle)
+    heartbeat = world.clusters / spec.id / "node-0" / "heartbeat"
+    os.kill(agent, signal.SIGSTOP)  # so that it does not beat meanwhile
+    try:
+        beaten = heartbeat.stat()
+        os.utime(heartbeat, (beaten.st_atime, beaten.st_mtime - 3600))
+        assert healths(world, handle) == [Health.HEALTHY]
+        os.utime(heartbeat, (beaten.st_atime - 60, beaten.st_mtime))
+        assert healths(world, handle) == [Health.LOST]
+    finally:
+        os.kill(agent, signal.SIGCONT)

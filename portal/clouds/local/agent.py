@@ -65,7 +65,7 @@ class Agent:
         listener.bind("agent.sock")
         os.chmod("agent.sock", 0o600)
         listener.listen(64)
-        Path("heartbeat").touch()
+        self.beat()
         kernel.put(Path("agent.json"), kernel.identity(os.getpid()))
 
         while not (self.leaving and not self.runs):
@@ -75,12 +75,18 @@ class Agent:
             if not self.directory.exists():
                 self.leave()
             else:
-                Path("heartbeat").touch()
+                self.beat()
             self.reap()
             if self.leaving:
                 self.leave()
             if listener in ready:
                 self.answer(listener.accept()[0])
+
+    def beat(self) -> None:
+        """Say that we live: by the clock of the wall for people, and as access time by one that knows no sleep and no
+        adjustment, for those who judge."""
+        Path("heartbeat").touch()
+        os.utime("heartbeat", (time.monotonic(), time.time()))
 
     def leave(self) -> None:
         """End all runs; the loop ends once they have."""
@@ -98,8 +104,10 @@ class Agent:
             if pid == 0:
                 return
             run = self.runs.pop(pid, None)
-            if run is not None and not (run / "exit.json").exists():
-                supervisor.bury(run)
+            started = run is not None and (run / "spec.json").exists()  # else its start failed, and may be tried again
+            if run is not None and started and not (run / "exit.json").exists():
+                with contextlib.suppress(OSError):  # a full disk must not end the agent; whoever polls buries it later
+                    supervisor.bury(run)
 
     def answer(self, connection: socket.socket) -> None:
         """Answer one request; whatever is wrong with it, the agent goes on."""

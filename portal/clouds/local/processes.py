@@ -113,11 +113,11 @@ def logs(run: Path, stream: LogStream, offset: int, limit: int) -> LogChunk:
         return LogChunk(b"", 0, 0, 0)
 
 
-def ask(node: Path, request: dict[str, Any]) -> None:
+def ask(node: Path, request: dict[str, Any], seconds: float = ANSWER_SECONDS) -> None:
     """One request to a node's agent. ``OSError`` where it does not answer."""
     token = (kernel.get(node / "node.json") or {}).get("token")
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(seconds)
         folder = os.open(node, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path may have 107 characters, and a node's directory more
             connection.connect(f"/proc/self/fd/{folder}/agent.sock")

@@ -13,8 +13,10 @@ again. Nothing needs root.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,7 +43,7 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
-from portal.clouds.local import checks, daemons, kernel, processes
+from portal.clouds.local import checks, kernel, processes
 from portal.clouds.local.capacity import Capacity
 from portal.clouds.local.files import LocalFiles, explained
 from portal.clouds.local.releases import Releases
@@ -232,17 +234,15 @@ class LocalCloud:
         path = step["id"]
         index = int(path.rpartition("-")[2])
         agent = kernel.get(self.root / path / "agent.json")
-        try:
-            seconds = (self.root / path / "heartbeat").stat().st_mtime
-            heartbeat = datetime.fromtimestamp(seconds, UTC)
-        except FileNotFoundError:
-            heartbeat = None
-        fresh = heartbeat is not None and (datetime.now(UTC) - heartbeat).total_seconds() < HEARTBEAT_SECONDS
-        if kernel.alive(agent) and fresh:
-            health = Health.STARTING if step["state"] == "created" else Health.HEALTHY
+        heartbeat, fresh = None, False
+        with contextlib.suppress(FileNotFoundError):
+            beat = (self.root / path / "heartbeat").stat()
+            heartbeat = datetime.fromtimestamp(beat.st_mtime, UTC)
+            fresh = time.monotonic() - beat.st_atime < HEARTBEAT_SECONDS  # see Agent.beat
+        if step["state"] == "created":
+            health = Health.STARTING  # ``NodeStep.ready`` starts it again if it died
         else:
-            born = step["state"] == "created" and daemons.held(self.root / path / "agent.lock")
-            health = Health.STARTING if born else Health.LOST
+            health = Health.HEALTHY if kernel.alive(agent) and fresh else Health.LOST
         address = f"127.0.0.1 (pid {agent['pid']})" if agent else "127.0.0.1"
         return Node(index, path.rpartition("/")[2], address, health, heartbeat)
 

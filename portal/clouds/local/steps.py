@@ -28,6 +28,7 @@ from portal.clouds.local.releases import Releases
 AGENT = Path(__file__).parent / "agent.py"
 _DELETE_SECONDS = 1.0
 SHUTDOWN_SECONDS = 10.0
+SILENT_SECONDS = 30.0
 _ATTEMPTS = 3
 
 
@@ -212,13 +213,14 @@ class NodeStep:
 
     def ready(self, id: str) -> bool | Pending | Event:
         """Once the agent answers. One that died on its way is started again, a few times."""
-        attempts = self.directory / "attempts"
+        attempts, silent = self.directory / "attempts", self.directory / "silent"
         if daemons.held(self.lock):
             try:
-                processes.ask(self.directory, {"do": "ping"})
+                processes.ask(self.directory, {"do": "ping"}, seconds=1)
             except OSError:
-                return Pending(0.02, initializing=True)
+                return self._insist(silent)
             attempts.unlink(missing_ok=True)
+            silent.unlink(missing_ok=True)
             return True
         tried = (kernel.get(attempts) or 0) + 1
         if tried > _ATTEMPTS:
@@ -228,6 +230,18 @@ class NodeStep:
         kernel.put(attempts, tried)
         self._start()
         return Pending(0.1, initializing=True)
+
+    def _insist(self, silent: Path) -> Pending:
+        """One that is being born answers soon; one that is silent for long is killed, and started again."""
+        try:
+            waited = time.time() - silent.stat().st_mtime
+        except FileNotFoundError:
+            silent.touch()
+            waited = 0
+        if waited > SILENT_SECONDS:
+            self._signal(signal.SIGKILL)
+            silent.unlink(missing_ok=True)
+        return Pending(0.02 if waited < 2 else 1, initializing=True)
 
     def delete(self, id: str | None) -> bool:
         """Ask the agent to go, insist after a while; True once it and every process it started are gone."""
@@ -246,7 +260,7 @@ class NodeStep:
             return False
         if processes.kill_strays(self.directory):
             return False
-        for name in ("agent.json", "agent.sock", "heartbeat", "leaving", "attempts"):
+        for name in ("agent.json", "agent.sock", "heartbeat", "leaving", "attempts", "silent"):
             (self.directory / name).unlink(missing_ok=True)
         return True
 
