@@ -485,3 +485,21 @@ def test_many_jobs_are_polled_with_one_call(running: Running) -> None:
         world.end(ref)
     exits = world.cloud.poll([*refs, unfinished])
     assert [exit and exit.code for exit in exits] == [0, 1, 2, 3, None]
+
+
+def test_a_job_whose_start_failed_can_be_started_again(running: Running, refused: Refused) -> None:
+    """And the failure leaves no end that would be taken for the second start's."""
+    world, handle = running
+    process = world.process("print('said')")
+    python = world.cloud.installed.path("2026.10") / "bin" / "python"
+    away = python.with_name("away")
+    os.rename(python, away)
+    try:
+        with refused("NodeRefused"):
+            world.cloud.start(handle, process)
+        wait_for(lambda: processes_of(world.clusters) == [world.agent(handle)])  # its supervisor is buried
+    finally:
+        os.rename(away, python)
+    ref = world.cloud.start(handle, process)
+    assert world.end(ref).code == 0
+    assert world.output(handle, ref) == "said\n"
