@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -54,10 +55,10 @@ class Stage:
     tenants: list[Tenant] = field(default_factory=list)
     museum: dict[str, Any] = field(default_factory=dict)
 
-    def furnish(self, tenants: int) -> None:
+    def furnish(self, tenants: int, *, museum: bool = True) -> None:
         """Make tenants to take, and the museum: one with everything in it (see ``furniture``)."""
         made = subprocess.run(
-            [sys.executable, "-m", "tests.browser.furniture", str(tenants)],
+            [sys.executable, "-m", "tests.browser.furniture", str(tenants), *([] if museum else ["bare"])],
             env=self.environment,
             cwd=PROJECT,
             stdout=subprocess.PIPE,
@@ -76,6 +77,13 @@ class Stage:
         )
         assert response.status_code in allow, f"{path} answered {response.status_code}: {response.text}"
         return str(response.headers.get("location", ""))
+
+    def kill_and_run_again(self) -> None:
+        """As after a crash of everything but the instances: the launcher is killed, and its children with it."""
+        children = psutil.Process(self.launcher.pid).children(recursive=True)
+        os.kill(self.launcher.pid, signal.SIGKILL)
+        psutil.wait_procs(children, timeout=20)
+        self.launcher = _launch(self.environment, self.home)
 
     def mail_to(self, address: str) -> str:
         """The text of the newest mail to somebody."""
@@ -106,8 +114,22 @@ class Stage:
         return next(child for child in children if part in " ".join(child.cmdline()))
 
 
+def _launch(environment: dict[str, str], home: Path) -> Server:
+    """The launcher, once it says that the portal runs."""
+    port = environment["SITE_URL"].rpartition(":")[2]
+    log = home / "launcher.log"
+    log.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "portal.launcher", "run", "--port", port]
+    launcher = spawn("portal", command, log=log, environment=environment, directory=PROJECT)
+    try:
+        wait_until(lambda: "runs at" in log.read_text(), launcher, 90)
+    except EndedError as error:
+        raise AssertionError(f"The portal did not start:\n{error}") from error
+    return launcher
+
+
 @contextmanager
-def stage(tenants: int) -> Iterator[Stage]:
+def stage(tenants: int, *, museum: bool = True) -> Iterator[Stage]:
     """Start a portal, furnish it, and leave no process and no file behind."""
     home = Path(tempfile.mkdtemp(prefix="portal-b-"))  # short: sockets lie in it
     try:
@@ -121,19 +143,14 @@ def stage(tenants: int) -> Iterator[Stage]:
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "SITE_URL": f"http://127.0.0.1:{port}",
         }
-        command = [sys.executable, "-m", "portal.launcher", "run", "--port", str(port)]
-        log = home / "launcher.log"
-        launcher = spawn("portal", command, log=log, environment=environment, directory=PROJECT)
+        launcher = _launch(environment, home)
+        made: Stage | None = None
         try:
-            try:
-                wait_until(lambda: "runs at" in log.read_text(), launcher, 90)
-            except EndedError as error:
-                raise AssertionError(f"The portal did not start:\n{error}") from error
             made = Stage(home, environment["SITE_URL"], launcher, environment)
-            made.furnish(tenants)
+            made.furnish(tenants, museum=museum)
             yield made
         finally:
-            launcher.stop(30)
+            made.launcher.stop(30) if made else launcher.stop(30)
             _end_what_is_left(home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
