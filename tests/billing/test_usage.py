@@ -120,8 +120,7 @@ def charged_at_each_minute(lines: list[Transition], minutes: int) -> list[int]:
             if line.at > now:
                 break
             if line.kind == "REQUEST":
-                removal = line.status != "RUNNING"
-                charged = 0 if removal else min(charged, line.instances)
+                charged = charged if line.status == "RUNNING" else 0
             elif line.kind == "SCALED":
                 charged = line.instances if charged else 0
             else:
