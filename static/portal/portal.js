@@ -282,7 +282,17 @@
       const badge = $("[data-status]", elt);
       elt.dataset.before = badge ? badge.dataset.status : "";
     }
+    // What somebody is filling in is not replaced under their hands; it refreshes once they are done. And a list is
+    // not replaced while its filter is on the way, whose answer would find its place gone.
+    const refreshed = isLive(elt) || elt.matches("[data-live-list]");
+    const filtering = elt.matches("[data-live-list]") && $("form.filters.htmx-request");
+    if (refreshed && (filtering || $("details.popover-form[open]", elt))) event.detail.shouldSwap = false;
   });
+
+  document.addEventListener("toggle", (event) => {
+    const live = event.target.matches("details.popover-form:not([open])") && event.target.closest("[data-live], [data-live-list]");
+    if (live) htmx.trigger(live, "refresh");
+  }, true);
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (drawer && drawer.contains(event.target)) $(".toasts", drawer).replaceChildren();
