@@ -93,3 +93,18 @@ def test_the_list_follows_each_cluster(page: Page, make_cluster: Callable[..., s
     expect(page).to_have_url(re.compile(r"\?q=sec"))
     page.reload()
     expect(page.get_by_label("Filter by name")).to_have_value("sec")
+
+
+def test_a_form_that_is_open_is_not_replaced(page: Page, make_cluster: Callable[..., str]) -> None:
+    page.goto(make_cluster())
+    expect(status(page)).to_have_text("RUNNING")
+    page.locator("summary", has_text="Scale").click()
+    number = page.get_by_label("Number of instances")
+    number.fill("2")
+    with page.expect_response(re.compile("/live/$")):
+        page.evaluate("htmx.trigger('#cluster-live', 'refresh')")
+    expect(number).to_be_visible()
+    expect(number).to_have_value("2")
+    with page.expect_response(re.compile("/live/$")):
+        page.keyboard.press("Escape")
+    expect(number).to_be_hidden()
