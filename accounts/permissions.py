@@ -45,8 +45,8 @@ class Perm(StrEnum):
 
 LABELS: dict[Perm, str] = {
     Perm.ORG_VIEW: "See the organization and its people",
-    Perm.ORG_MANAGE: "Delete the organization, change its owners",
-    Perm.PEOPLE_MANAGE: "Manage people",
+    Perm.ORG_MANAGE: "Delete the organization, change its owners and its single sign-on",
+    Perm.PEOPLE_MANAGE: "Manage people, invitations and API tokens, unlock users",
     Perm.AUDIT_VIEW: "See the audit log",
     Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
@@ -55,7 +55,7 @@ LABELS: dict[Perm, str] = {
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
     Perm.JOB_EDIT: "Submit and cancel runs",
-    Perm.WS_MANAGE: "Manage the workspace: members, settings, deletion",
+    Perm.WS_MANAGE: "Manage the workspace: members, API tokens, settings, deletion",
 }
 
 _EVERYBODY = frozenset(OrganizationRole)

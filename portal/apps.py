@@ -7,3 +7,9 @@ class PortalConfig(AppConfig):
     """Shared machinery."""
 
     name = "portal"
+
+    def ready(self) -> None:
+        """Make the periodic work known."""
+        from portal import mail, scheduler
+
+        scheduler.every(5, "mail", mail.sweep)

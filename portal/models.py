@@ -104,3 +104,22 @@ def record_event(subject: uuid.UUID, event: Event) -> None:
     DeploymentEvent.objects.create(
         subject=subject, step=event.step, message=text, level=event.level.value, progress=event.progress
     )
+
+
+class OutgoingMail(models.Model):
+    """A mail on its way; see ``portal.mail``. ``due_at`` is None once it was sent or given up."""
+
+    to = models.EmailField(max_length=254)
+    subject = models.CharField(max_length=300)
+    sealed = models.TextField(blank=True, editable=False, help_text="The text, sealed; empty once it was sent.")
+    created_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
+    attempts = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    failure = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="mail_due")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} → {self.to}"

@@ -30,6 +30,14 @@ def send(name: str, pk: object) -> None:
         logger.warning("The queue did not take %s %s; the sweep will: %s", name, pk, error)
 
 
+def call(function: str, *arguments: int | str) -> None:
+    """Ask a worker to call a function of ``portal.tasks``; what is lost here, the caller's own sweep asks again."""
+    try:
+        rq_queue().enqueue(function, *arguments, ttl=NUDGE_SECONDS, result_ttl=0, failure_ttl=3600)
+    except RedisError as error:
+        logger.warning("The queue did not take %s %s; the sweep will: %s", function, arguments, error)
+
+
 @functools.cache
 def connection() -> Redis:
     """The process's pool of connections; safe in all its threads. A new one for each message costs milliseconds."""

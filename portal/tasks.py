@@ -1,9 +1,10 @@
-"""What workers run: one task, which takes an id and calls one function."""
+"""What workers run: tasks that take an id and call one function."""
 
 from __future__ import annotations
 
 from django.db import close_old_connections
 
+from portal import mail
 from portal import reconcile as engine
 
 
@@ -11,3 +12,9 @@ def reconcile(name: str, pk: str) -> None:
     """Bring one row as far toward its target as it goes now."""
     close_old_connections()
     engine.run(name, pk)
+
+
+def deliver(pk: int) -> None:
+    """Send one mail."""
+    close_old_connections()
+    mail.deliver(pk)

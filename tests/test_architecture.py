@@ -125,12 +125,11 @@ NO_ACTOR = {
 
 def services() -> Iterator[tuple[str, ModuleType, str]]:
     for app in LAYERS:
-        if (ROOT / app / "services.py").exists():
-            module = importlib.import_module(f"{app}.services")
-            tree = ast.parse((ROOT / app / "services.py").read_text())
-            for node in tree.body:
+        for path in sorted((ROOT / app).glob("services*.py")):
+            module = importlib.import_module(f"{app}.{path.stem}")
+            for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                    yield f"{app}.services.{node.name}", module, node.name
+                    yield f"{app}.{path.stem}.{node.name}", module, node.name
 
 
 def test_services_take_keywords_only_and_an_actor() -> None:

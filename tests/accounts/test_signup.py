@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
 from accounts import services
 from accounts.models import AuditEvent, Membership, Organization, User
 from tests.factories import PASSWORD, make_organization, make_user
+from tests.mailbox import delivered, link_in_mail
 
 _hosts = itertools.count(1)
 FORM = {
@@ -49,12 +48,6 @@ def sign_up(browser: Client, **changes: Any) -> Any:
 
 def sign_in(browser: Client, email: str, password: str, query: str = "") -> Any:
     return browser.post(f"/accounts/login/{query}", {"login": email, "password": password})
-
-
-def link_in_mail() -> str:
-    found = re.search(r"https?://[^/\s]+(/\S+)", str(mail.outbox[-1].body))
-    assert found
-    return found.group(1)
 
 
 def nothing_was_made() -> bool:
@@ -146,7 +139,7 @@ def test_names_that_deceive_or_do_not_fit_are_refused_beside_the_field(browser: 
     """The last one is short enough as typed, and too long once normalised."""
     assert error_beside(sign_up(browser, **{field: name}), field)
     assert nothing_was_made()
-    assert mail.outbox == []
+    assert delivered() == []
 
 
 def test_markup_in_names_is_shown_as_text(browser: Client) -> None:
@@ -221,8 +214,8 @@ def test_a_known_address_gets_the_answer_of_a_new_one(browser: Client) -> None:
     assert (known.status_code, known["Location"]) == (new.status_code, new["Location"])
     assert browser.get(known["Location"]).status_code == 200
     assert not Organization.objects.filter(name="Two").exists()
-    assert mail.outbox[-1].to == [user.email]
-    assert mail.outbox[-1].subject == "You already have an account"
+    assert delivered()[-1].to == [user.email]
+    assert delivered()[-1].subject == "You already have an account"
 
 
 # --- nothing half made ----------------------------------------------------------------------------------------------
@@ -237,7 +230,7 @@ def test_a_sign_up_that_crashes_leaves_nothing(browser: Client, monkeypatch: pyt
     with pytest.raises(RuntimeError, match="power cut"):
         sign_up(browser)
     assert nothing_was_made()
-    assert mail.outbox == []
+    assert delivered() == []
     monkeypatch.undo()
     assert sign_up(browser).status_code == 302
 
@@ -259,7 +252,7 @@ def test_a_name_taken_in_the_same_moment_leaves_no_user(browser: Client, monkeyp
 
 def test_a_form_sent_twice_at_once_makes_one_account(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     sign_up(browser)
-    first = mail.outbox[-1]
+    first = delivered()[-1]
     # Blind the look-up for its first question, as it would be in the other transaction.
     monkeypatch.setattr("accounts.signup.SignupForm.account_already_exists", False, raising=False)
     monkeypatch.setattr("allauth.account.forms.filter_users_by_email", lambda *_, **__: [], raising=False)
@@ -267,7 +260,7 @@ def test_a_form_sent_twice_at_once_makes_one_account(browser: Client, monkeypatc
     response = sign_up(browser, organization="Second")
     assert response.status_code == 302
     assert User.objects.count() == Organization.objects.count() == 1
-    assert mail.outbox[-1].to == first.to
+    assert delivered()[-1].to == first.to
 
 
 # --- signing in -----------------------------------------------------------------------------------------------------

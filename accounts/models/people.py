@@ -1,4 +1,4 @@
-"""Users, the organizations they belong to, and the audit log."""
+"""Users and the organizations they belong to."""
 
 from __future__ import annotations
 
@@ -114,36 +114,3 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.organization}: {self.get_role_display()}"
-
-
-class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
-    """Audit events."""
-
-    def in_organization(self, organization: Organization) -> AuditEventQuerySet:
-        """Those of one organization."""
-        return self.filter(organization=organization)
-
-
-class AuditEvent(models.Model):
-    """Who did what to which object, from where. Written in the transaction of the write itself."""
-
-    number = models.BigAutoField(primary_key=True)
-    at = models.DateTimeField(default=timezone.now)
-    organization = models.ForeignKey(Organization, null=True, on_delete=models.PROTECT, related_name="audit_events")
-    actor_kind = models.CharField(max_length=10)
-    actor_user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL)
-    actor_label = models.CharField(max_length=300)
-    verb = models.CharField(max_length=60)
-    object_type = models.CharField(max_length=40)
-    object_id = models.CharField(max_length=40)
-    object_label = models.CharField(max_length=300)
-    address = models.GenericIPAddressField(null=True)
-    detail = models.JSONField(default=dict)
-
-    objects = AuditEventQuerySet.as_manager()
-
-    class Meta:
-        indexes = [models.Index(fields=["organization", "-number"], name="audit_by_organization")]
-
-    def __str__(self) -> str:
-        return f"{self.actor_label} {self.verb} {self.object_label}"

@@ -1,0 +1,22 @@
+"""The tables of the accounts app, a module for each subject."""
+
+from accounts.models.audit import AuditEvent, AuditEventQuerySet
+from accounts.models.people import (
+    Membership,
+    MembershipQuerySet,
+    Organization,
+    OrganizationQuerySet,
+    User,
+    UserManager,
+)
+
+__all__ = [
+    "AuditEvent",
+    "AuditEventQuerySet",
+    "Membership",
+    "MembershipQuerySet",
+    "Organization",
+    "OrganizationQuerySet",
+    "User",
+    "UserManager",
+]
