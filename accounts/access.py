@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_http_methods
 
+from accounts.impersonation import permitted
 from accounts.models import Membership, Organization, User
 from accounts.permissions import ORGANIZATION_MATRIX, OrganizationRole, Perm, organization_permissions
 from portal.errors import PermissionNeededError
@@ -64,7 +65,7 @@ def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) ->
             membership = membership_of(request.user, organization)
             request.organization = membership.organization
             request.organization_role = membership.role
-            request.permissions = organization_permissions(membership.role)
+            request.permissions = permitted(request, organization_permissions(membership.role))
             if perm not in request.permissions:
                 raise refuse(perm, membership.organization)
             return view(request, membership.organization, *args, **kwargs)

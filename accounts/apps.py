@@ -7,3 +7,10 @@ class AccountsConfig(AppConfig):
     """Users, organizations, memberships, permissions and the audit log."""
 
     name = "accounts"
+
+    def ready(self) -> None:
+        """Make the periodic work known."""
+        from accounts import services_impersonation
+        from portal import scheduler
+
+        scheduler.every(30, "impersonations", services_impersonation.end_expired)

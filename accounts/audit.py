@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: a person with the address they come from, or the system with the reason it has."""
+    """Who acts: a person with the address they come from, or the system with the reason it has.
+
+    ``staff`` is who really acts where that is not ``user``, whose rights count and who comes to own what is made.
+    """
 
     kind: str
     label: str
     user: User | None = None
     address: str | None = None
+    staff: User | None = None
 
 
 SYSTEM = Actor("system", "Bodo Cloud Platform")
@@ -33,10 +37,25 @@ def system(reason: str) -> Actor:
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person behind a request."""
+    """The signed-in person behind a request, or the member of staff who acts as that person."""
     user = request.user
     assert isinstance(user, User)
-    return Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, client_address(request))
+    if impersonation := getattr(request, "impersonation", None):
+        staff: User = impersonation.staff
+        label = f"Staff {_label(staff)[:140]} as {_label(user)}"
+        return Actor("staff", label[:300], user, client_address(request), staff)
+    return Actor("user", _label(user), user, client_address(request))
+
+
+def staff_of(request: HttpRequest) -> Actor:
+    """The member of staff behind a request to the operator's pages."""
+    user = request.user
+    assert isinstance(user, User)
+    return Actor("staff", f"Staff {_label(user)}"[:300], user, client_address(request))
+
+
+def _label(user: User) -> str:
+    return f"{user.get_full_name()} <{user.email}>"[:300]
 
 
 def record(
@@ -51,7 +70,7 @@ def record(
     return AuditEvent.objects.create(
         organization=organization,
         actor_kind=actor.kind,
-        actor_user=actor.user,
+        actor_user=actor.staff or actor.user,
         actor_label=actor.label,
         verb=verb,
         object_type=subject._meta.model_name or "",

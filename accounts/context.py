@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from accounts.impersonation import impersonation_of
 from accounts.models import Organization, User
 
 
@@ -17,6 +18,7 @@ def tenant(request: HttpRequest) -> dict[str, Any]:
         "organization": getattr(request, "organization", None),
         "workspace": getattr(request, "workspace", None),
         "perms_here": getattr(request, "permissions", frozenset()),
+        "impersonation": impersonation_of(request),
         "organizations": SimpleLazyObject(
             lambda: list(Organization.objects.of(user)) if isinstance(user, User) else []
         ),

@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from accounts import views
+from accounts import views, views_impersonation
 
 app_name = "accounts"
 urlpatterns = [
+    path("acting/stop/", views_impersonation.impersonation_stop, name="impersonation_stop"),
     path("organizations/new/", views.organization_new, name="organization_new"),
     path("o/<uuid:organization>/people/", views.people, name="people"),
     path("o/<uuid:organization>/audit/", views.audit_log, name="audit"),

@@ -18,7 +18,6 @@ django.setup(set_prefix=False)
 
 from asgiref.sync import sync_to_async  # noqa: E402 - what follows needs the settings
 from django.conf import settings  # noqa: E402
-from django.contrib.auth import get_user  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.exceptions import RequestAborted  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest  # noqa: E402
@@ -100,7 +99,7 @@ def _uploader(scope: dict[str, Any], workspace: str) -> bool:
     request = ASGIRequest(scope, io.BytesIO())
     try:
         request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
-        allowed: bool = import_string(settings.UPLOAD_GUARD)(get_user(request), workspace)
+        allowed: bool = import_string(settings.UPLOAD_GUARD)(request, workspace)
         return allowed
     except Exception:  # whatever is wrong with it, the view will say
         logger.info("An upload by somebody unknown", exc_info=True)

@@ -85,6 +85,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.impersonation.ImpersonationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.middleware.ErrorPages",
 ]

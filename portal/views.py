@@ -9,6 +9,7 @@ import sys
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from psycopg_pool import PoolTimeout
 
@@ -34,6 +35,8 @@ TITLES = {
 def error_page(request: HttpRequest | None, status: int, **context: object) -> HttpResponse:
     """An error as a page, or as its inner part where htmx asked. Needs neither the database nor a user."""
     context = {"status": status, "title": TITLES.get(status, TITLES[500]), **context}
+    if request and (impersonation := getattr(request, "impersonation", None)):  # every page says so
+        context |= {"impersonation": impersonation, "csrf_token": get_token(request)}
     return HttpResponse(render_to_string("error.html", context), status=status)
 
 

@@ -107,6 +107,8 @@ def test_each_view_says_who_may_see_it(name: str) -> None:
 
 NO_ACTOR = {
     "accounts.services.sign_up": "the person who signs up is the actor",
+    "accounts.services_impersonation.why_not": "reads",
+    "accounts.services_impersonation.end_expired": "acts as the system, through end_impersonation()",
     "workspaces.services.local_directory": "reads",
     "workspaces.services.validate_local": "reads",
     "workspaces.services.clusters_in": "reads",

@@ -8,10 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_http_methods
 
 from accounts.access import OrganizationRequest, people_who_manage
+from accounts.impersonation import acting_user, permitted
 from accounts.models import Membership, User
 from accounts.permissions import (
     WORKSPACE_ADMINS_BY_ROLE,
@@ -47,10 +48,12 @@ def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
     return (membership.role, own.role) if own else None
 
 
-def may_upload(user: object, workspace_id: str) -> bool:
-    """Whether somebody may send a large body to a workspace; asked before its first byte is kept (``portal.asgi``)."""
+def may_upload(request: HttpRequest, workspace_id: str) -> bool:
+    """Whether the person behind a session may send a large body to a workspace; asked before its first byte is kept
+    (``portal.asgi``)."""
+    user = acting_user(request)
     workspace = Workspace.objects.filter(pk=UUID(workspace_id)).first()
-    roles = role_in(workspace, user) if workspace and isinstance(user, User) else None
+    roles = role_in(workspace, user) if workspace and user else None
     return roles is not None and Perm.FILES_EDIT in workspace_permissions(roles[1])
 
 
@@ -71,7 +74,9 @@ def workspace_view(
                 raise Http404
             request.workspace, request.organization = row, row.organization
             request.organization_role = roles[0]
-            request.permissions = organization_permissions(roles[0]) | workspace_permissions(roles[1])
+            request.permissions = permitted(
+                request, organization_permissions(roles[0]) | workspace_permissions(roles[1])
+            )
             if perm not in request.permissions:
                 raise _refuse(perm, row)
             if ready and row.status != WorkspaceStatus.READY:

@@ -1,6 +1,7 @@
 """The tables of the accounts app, a module for each subject."""
 
 from accounts.models.audit import AuditEvent, AuditEventQuerySet
+from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
 from accounts.models.people import (
     Membership,
     MembershipQuerySet,
@@ -13,6 +14,8 @@ from accounts.models.people import (
 __all__ = [
     "AuditEvent",
     "AuditEventQuerySet",
+    "Impersonation",
+    "ImpersonationQuerySet",
     "Membership",
     "MembershipQuerySet",
     "Organization",

@@ -52,6 +52,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(email=Lower("email")), name="user_email_lower_case")]
+        permissions = [("impersonate_user", "Can act as another person")]
 
     def __str__(self) -> str:
         return self.get_full_name()

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from accounts import audit
-from accounts.models import AuditEvent
+from accounts.audit import Actor
+from accounts.models import AuditEvent, Impersonation
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
+from accounts.services_impersonation import end_impersonation, start_impersonation
 from clusters import services as clusters
 from jobs import services as jobs
 from portal.clouds.base import LaunchMode
@@ -25,6 +28,20 @@ def _text() -> Iterator[bytes]:
     yield b"text"
 
 
+def _staff(by: dict[str, Any]) -> Actor:
+    """The same person, with a permission that no customer has."""
+    who: Actor = by["actor"]
+    assert who.user
+    who.user.is_staff = who.user.is_superuser = True
+    return who
+
+
+def _begun(tenants: Tenants) -> Impersonation:
+    return Impersonation.objects.create(
+        staff=tenants.people["outsider"], person=tenants.people["member"], expires_at=timezone.now()
+    )
+
+
 Write = Callable[[Tenants, dict[str, Any]], object]
 WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services.create_organization": (
@@ -34,6 +51,14 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services.add_member": (
         "membership.create",
         lambda t, by: add_member(**by, organization=t.acme, user=t.people["outsider"], role=OrganizationRole.MEMBER),
+    ),
+    "accounts.services_impersonation.start_impersonation": (
+        "user.impersonation_start",
+        lambda t, by: start_impersonation(actor=_staff(by), person=t.people["member"], reason="Ticket 1"),
+    ),
+    "accounts.services_impersonation.end_impersonation": (
+        "user.impersonation_end",
+        lambda t, by: end_impersonation(**by, impersonation=_begun(t), why="stopped"),
     ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
@@ -116,7 +141,7 @@ WRITES: dict[str, tuple[str, Write]] = {
 }
 
 
-MAKES_ITS_OWN = ("delete_configuration", "delete_workspace")
+MAKES_ITS_OWN = ("delete_configuration", "delete_workspace", "end_impersonation")
 """What these delete is made in the table above."""
 
 
@@ -151,7 +176,13 @@ def test_no_write_stays_without_its_event(tenants: Tenants, name: str, monkeypat
 
 def rows() -> dict[str, list[tuple[Any, ...]]]:
     """All there is in the tables of ours."""
-    tables = ["accounts_organization", "accounts_membership", "workspaces_cloudconfiguration", "workspaces_workspace"]
+    tables = [
+        "accounts_organization",
+        "accounts_membership",
+        "accounts_impersonation",
+        "workspaces_cloudconfiguration",
+        "workspaces_workspace",
+    ]
     tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
     found = {}
     with connection.cursor() as cursor:
