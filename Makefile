@@ -66,7 +66,8 @@ check: install ## Check style, types, templates, migrations and settings
 	$(PY) -m portal.launcher with-services -- sh -ec '\
 	  $(PY) -m mypy . ; \
 	  $(PY) manage.py makemigrations --check --dry-run ; \
-	  $(PY) manage.py check --fail-level WARNING'
+	  $(PY) manage.py check --fail-level WARNING ; \
+	  SITE_URL=https://portal.example.org $(PY) manage.py check --deploy --fail-level WARNING'
 
 lock: install ## Pin the newest versions that requirements*.in allow
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9

@@ -25,7 +25,8 @@ class SecurityHeaders:
 def fence(response: HttpResponse) -> HttpResponse:
     """Add what no answer may lack. What is not meant to be kept (static files are) is kept by nobody."""
     response.headers.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
-    response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+    response.headers.setdefault("Permissions-Policy", settings.PERMISSIONS_POLICY)
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 

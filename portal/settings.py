@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 import django_stubs_ext
@@ -45,7 +46,7 @@ DEBUG = False
 SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded_secrets.secret_key if _embedded_secrets else "")
 SITE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 SECURE = SITE_URL.startswith("https://")
-ALLOWED_HOSTS = names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+ALLOWED_HOSTS = names("ALLOWED_HOSTS", f"127.0.0.1,localhost,[::1],{urlsplit(SITE_URL).hostname or ''}")
 CSRF_TRUSTED_ORIGINS = names("CSRF_TRUSTED_ORIGINS", SITE_URL if SECURE else "")
 
 INSTALLED_APPS = [
@@ -189,6 +190,9 @@ MESSAGE_TAGS = {messages.ERROR: "error"}
 
 # --- browser fences -------------------------------------------------------------------------------------------------
 
+# With the prefix, browsers refuse such a cookie from a sibling host name, and over http.
+SESSION_COOKIE_NAME = "__Host-sessionid" if SECURE else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if SECURE else "csrftoken"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
@@ -201,6 +205,10 @@ X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+PERMISSIONS_POLICY = (
+    "publickey-credentials-create=(self), publickey-credentials-get=(self), camera=(), display-capture=(), "
+    "geolocation=(), hid=(), microphone=(), midi=(), payment=(), serial=(), usb=()"
 )
 CSRF_FAILURE_VIEW = "portal.views.csrf_failure"
 

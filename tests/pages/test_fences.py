@@ -21,6 +21,7 @@ FENCES = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 ALLAUTH = ("login", "signup", "password/reset", "password/reset/done", "confirm-email", "inactive", "logout", "email")
 SIGNED_IN = ("password/change", "2fa", "2fa/totp/activate", "sessions", "reauthenticate", "logout", "email")
@@ -32,6 +33,8 @@ def fenced(response: Any) -> bool:
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
+    assert "publickey-credentials-get=(self)" in response["Permissions-Policy"]
+    assert "camera=()" in response["Permissions-Policy"]
     for name, value in FENCES.items():
         assert response[name] == value, name
     assert "no-store" in response["Cache-Control"] or "no-cache" in response["Cache-Control"]
