@@ -39,6 +39,11 @@ def membership_of(user: User, organization_id: UUID) -> Membership:
     return membership
 
 
+def enter(request: Any, organization_id: UUID) -> Membership:
+    """The membership through which the sender of a request enters an organization; 404 for outsiders."""
+    return membership_of(request.user, organization_id)
+
+
 def refuse(perm: Perm, organization: Organization) -> PermissionNeededError:
     """The refusal that names the role an organization permission needs, and who can give it."""
     roles = ORGANIZATION_MATRIX[perm]
@@ -62,7 +67,7 @@ def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) ->
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def wrapped(request: Any, organization: UUID, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            membership = membership_of(request.user, organization)
+            membership = enter(request, organization)
             request.organization = membership.organization
             request.organization_role = membership.role
             request.permissions = permitted(request, organization_permissions(membership.role))

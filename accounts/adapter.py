@@ -6,10 +6,14 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 
+from accounts import services_security
+from accounts.audit import actor_of
 from portal import mail
 
 
@@ -30,3 +34,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         with transaction.atomic():
             mail.post(to=email, subject=str(message.subject), text=str(message.body))
+
+
+class SessionsAdapter(DefaultUserSessionsAdapter):  # type: ignore[misc]
+    """Ending a session leaves an audit event."""
+
+    def end_sessions(self, sessions: list[UserSession]) -> None:
+        """Called by allauth for all the other browsers of a person."""
+        services_security.end_sessions(actor=actor_of(context.request), sessions=sessions)

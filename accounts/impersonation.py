@@ -92,7 +92,7 @@ def acting_user(request: HttpRequest) -> User | None:
 class ImpersonationMiddleware:
     """Act as the person, shut the doors that are theirs alone, and stop when the time is up.
 
-    After all that looks at the session of who signed in (``UserSessionsMiddleware``): that is the staff member's.
+    After ``accounts.sessions.SessionLimits``, which looks at the session of who signed in: the staff member's.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

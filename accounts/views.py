@@ -7,11 +7,12 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
 from accounts import services
-from accounts.access import OrganizationRequest, organization_view, public_view, signed_in_view
+from accounts.access import OrganizationRequest, enter, organization_view, public_view, signed_in_view
 from accounts.audit import actor_of
 from accounts.forms import OrganizationForm
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import OrganizationRole, Perm, WorkspaceRole, organization_matrix, workspace_matrix
+from accounts.sessions import still
 from portal import events
 from portal.errors import UserError
 from portal.forms import form_response, posted
@@ -70,11 +71,4 @@ def audit_log(request: OrganizationRequest, organization: Organization) -> HttpR
 @organization_view(Perm.ORG_VIEW, ("GET",))
 def organization_events(request: OrganizationRequest, organization: Organization) -> HttpResponseBase:
     """The event stream of an organization's pages."""
-    user_id = request.user.pk
-
-    async def allowed() -> bool:
-        return await Membership.objects.filter(
-            user_id=user_id, organization=organization, user__is_active=True
-        ).aexists()
-
-    return events.stream(organization.pk, allowed)
+    return events.stream(organization.pk, still(request, lambda again: enter(again, organization.pk)))

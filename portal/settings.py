@@ -85,7 +85,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.sessions.SessionLimits",
     "accounts.impersonation.ImpersonationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.middleware.ErrorPages",
@@ -131,6 +131,9 @@ CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "portal"}
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
+PORTAL_SESSION_DAYS = float(os.environ.get("PORTAL_SESSION_DAYS", "14"))
+PORTAL_SESSION_IDLE_HOURS = float(os.environ.get("PORTAL_SESSION_IDLE_HOURS", "72"))
+SESSION_COOKIE_AGE = int(PORTAL_SESSION_DAYS * 86400)
 
 # Uploads are spooled on the disk where they will live: the machine's temporary directory is often memory.
 FILE_UPLOAD_TEMP_DIR = PORTAL_HOME / "tmp"
@@ -172,6 +175,7 @@ ACCOUNT_CONFIRM_EMAIL_ON_GET = False
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
+USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")

@@ -7,6 +7,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from allauth.usersessions.models import UserSession
+
 from accounts.audit import SYSTEM, Actor
 from accounts.models import Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -26,6 +28,12 @@ def make_user(name: str = "alice", **fields: Any) -> User:
     user = User.objects.create_user(email, PASSWORD, first_name=name.title(), last_name="Example", **fields)
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     return user
+
+
+def make_session(user: User, **fields: Any) -> UserSession:
+    """A line of the sessions list, without a browser that holds it."""
+    values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", **fields}
+    return UserSession.objects.create(user=user, session_key=f"{next(_count):032}", **values)
 
 
 def actor(user: User | None = None) -> Actor:

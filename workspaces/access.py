@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_http_methods
 
 from accounts.access import OrganizationRequest, people_who_manage
-from accounts.impersonation import acting_user, permitted
+from accounts.impersonation import permitted
 from accounts.models import Membership, User
 from accounts.permissions import (
     WORKSPACE_ADMINS_BY_ROLE,
@@ -22,6 +22,7 @@ from accounts.permissions import (
     organization_permissions,
     workspace_permissions,
 )
+from accounts.sessions import let_in
 from portal.errors import PermissionNeededError, UserError
 from workspaces.models import Workspace, WorkspaceMembership, WorkspaceStatus
 
@@ -48,13 +49,21 @@ def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
     return (membership.role, own.role) if own else None
 
 
+def enter_workspace(request: Any, workspace: Workspace) -> tuple[str, str]:
+    """The roles in which the sender of a request enters a workspace; 404 for outsiders."""
+    roles = role_in(workspace, request.user)
+    if roles is None:
+        raise Http404
+    return roles
+
+
 def may_upload(request: HttpRequest, workspace_id: str) -> bool:
     """Whether the person behind a session may send a large body to a workspace; asked before its first byte is kept
     (``portal.asgi``)."""
-    user = acting_user(request)
-    workspace = Workspace.objects.filter(pk=UUID(workspace_id)).first()
-    roles = role_in(workspace, user) if workspace and user else None
-    return roles is not None and Perm.FILES_EDIT in workspace_permissions(roles[1])
+    workspace = Workspace.objects.filter(pk=UUID(workspace_id)).select_related("organization").first()
+    if workspace is None or not let_in(request):
+        return False
+    return Perm.FILES_EDIT in workspace_permissions(enter_workspace(request, workspace)[1])
 
 
 def workspace_view(
@@ -69,9 +78,9 @@ def workspace_view(
         @functools.wraps(view)
         def wrapped(request: Any, workspace: UUID, *args: Any, **kwargs: Any) -> HttpResponse:
             row = Workspace.objects.select_related("organization", "cloud_configuration").filter(pk=workspace).first()
-            roles = role_in(row, request.user) if row else None
-            if row is None or roles is None or row.status == WorkspaceStatus.TERMINATED:
+            if row is None or row.status == WorkspaceStatus.TERMINATED:
                 raise Http404
+            roles = enter_workspace(request, row)
             request.workspace, request.organization = row, row.organization
             request.organization_role = roles[0]
             request.permissions = permitted(

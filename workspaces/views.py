@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import HttpResponse
@@ -14,15 +13,16 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from accounts.access import OrganizationRequest, organization_view
 from accounts.audit import actor_of
-from accounts.models import Organization, User
+from accounts.models import Organization
 from accounts.permissions import WORKSPACE_ADMINS_BY_ROLE, Perm
+from accounts.sessions import still
 from portal import events
 from portal.clouds.base import Check, CloudError
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
 from workspaces import services
-from workspaces.access import WorkspaceRequest, role_in, workspace_view
+from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
 from workspaces.forms import ConfigurationForm, WorkspaceForm, WorkspaceSettingsForm
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership, WorkspaceStatus
 
@@ -150,12 +150,4 @@ def delete(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
 @workspace_view(Perm.WS_VIEW, ("GET",), ready=False)
 def workspace_events(request: WorkspaceRequest, workspace: Workspace) -> HttpResponseBase:
     """The event stream of a workspace's pages; it ends within seconds of losing the membership."""
-    user_id = request.user.pk
-
-    async def allowed() -> bool:
-        user = await User.objects.filter(pk=user_id, is_active=True).afirst()
-        if user is None:
-            return False
-        return await sync_to_async(role_in)(workspace, user) is not None
-
-    return events.stream(workspace.pk, allowed)
+    return events.stream(workspace.pk, still(request, lambda again: enter_workspace(again, workspace)))

@@ -34,5 +34,19 @@ def moment(at: datetime | None, *, kind: str = "short", until: datetime | None =
     return SafeString(f"{opening}>{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC</time>")
 
 
+_BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+_SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows", "Mac OS X": "macOS"}
+_SYSTEMS |= {"CrOS": "ChromeOS", "Linux": "Linux"}
+
+
+@register.filter
+def device(user_agent: str) -> str:
+    """A browser as its owner would call it: "Firefox on Linux". What is unknown is given by its own first word."""
+    browser = next((name for sign, name in _BROWSERS.items() if sign in user_agent), "")
+    system = next((name for sign, name in _SYSTEMS.items() if sign in user_agent), "")
+    known = " on ".join(part for part in (browser, system) if part)
+    return known or user_agent.partition(" ")[0] or "Unknown"
+
+
 def _iso(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -64,6 +64,7 @@ ROUTES: dict[str, Route] = {
     "healthz": Route(public=True, in_tenant=False),
     "accounts:organization_new": Route(in_tenant=False, form={"name": "Initech"}),
     "accounts:impersonation_stop": Route(get=False, in_tenant=False, form={}),
+    "accounts:session_end": Route(in_tenant=False, get=False, form={}),
     "accounts:people": Route(),
     "accounts:audit": Route(MANAGERS),
     "accounts:events": Route(stream=True),

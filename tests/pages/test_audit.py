@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, services_security
 from accounts.audit import Actor
 from accounts.models import AuditEvent, Impersonation
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -19,7 +19,7 @@ from accounts.services_impersonation import end_impersonation, start_impersonati
 from clusters import services as clusters
 from jobs import services as jobs
 from portal.clouds.base import LaunchMode
-from tests.factories import actor, make_configuration, make_workspace
+from tests.factories import actor, make_configuration, make_session, make_workspace
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 
@@ -59,6 +59,10 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services_impersonation.end_impersonation": (
         "user.impersonation_end",
         lambda t, by: end_impersonation(**by, impersonation=_begun(t), why="stopped"),
+    ),
+    "accounts.services_security.end_sessions": (
+        "session.end",
+        lambda t, by: services_security.end_sessions(**by, sessions=[make_session(t.people["owner"])]),
     ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
@@ -141,6 +145,9 @@ WRITES: dict[str, tuple[str, Write]] = {
 }
 
 
+PERSONAL = ("session.end",)
+"""What a person does about themselves happens in no organization."""
+
 MAKES_ITS_OWN = ("delete_configuration", "delete_workspace", "end_impersonation")
 """What these delete is made in the table above."""
 
@@ -152,7 +159,7 @@ def test_each_write_leaves_an_event(tenants: Tenants, name: str) -> None:
     write(tenants, {"actor": actor(who)})
     event = AuditEvent.objects.filter(verb=verb).get()
     assert (event.actor_user, event.address) == (who, "127.0.0.1")
-    assert event.organization is not None
+    assert (event.organization is None) == (verb in PERSONAL)
     assert event.object_id
     assert event.object_label
     assert "not-in-any-log" not in str(event.detail)

@@ -75,6 +75,7 @@ class Tenants:
             "cluster": place.cluster.pk,
             "run": place.run.pk,
             "action": "pause",
+            "session": 1,
             **other,
         }
 
