@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from html import escape
 from typing import Any
@@ -16,6 +15,7 @@ from accounts.forms import NameField
 from clusters.models import Cluster
 from jobs.models import RunStatus
 from portal.clouds.base import CloudError, LaunchMode
+from portal.clouds.environment import refusal_of
 from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
 
@@ -42,10 +42,10 @@ class EnvironmentField(forms.CharField):
                 continue
             key, separator, text = line.partition("=")
             key = key.strip()
-            if not separator or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise ValidationError("Write one KEY=value per line; keys are letters, digits and _.", code="format")
-            if key.startswith("PORTAL_"):
-                raise ValidationError(f"{key}: names with PORTAL_ are the platform's own.", code="reserved")
+            if not separator:
+                raise ValidationError("Write one KEY=value per line.", code="format")
+            if refusal := refusal_of(key):
+                raise ValidationError(refusal, code="name")
             environment[key] = text
         return environment
 

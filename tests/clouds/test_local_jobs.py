@@ -322,6 +322,14 @@ def test_a_job_cannot_set_what_is_ours(running: Running, refused: Refused, name:
         world.cloud.start(handle, world.process("pass", environment={name: "x"}))
 
 
+def test_the_catalog_that_the_portal_gives_reaches_the_job(running: Running) -> None:
+    """It is the one variable of ours that comes from outside the provider."""
+    world, handle = running
+    code = "import os; print(os.environ['PORTAL_CATALOG'])"
+    _, stdout, _ = world.run(handle, code, environment={"PORTAL_CATALOG": '{"name": "x"}'})
+    assert stdout == '{"name": "x"}\n'
+
+
 def test_secrets_given_to_a_job_are_not_written_down(running: Running) -> None:
     world, handle = running
     exit, _, _ = world.run(handle, "pass", environment={"PASSWORD": "given-secret"})

@@ -63,7 +63,7 @@ WRONG = [
         "cluster": ["", "x", "00000000-0000-0000-0000-000000000000"],
         "file": ["", "missing.py", "folder", "../job.py", "/etc/passwd.py", "a\0.py", "x" * 999 + ".py", "job.txt"],
         "arguments": ["'unclosed", "x" * 8193, "a\0b"],
-        "environment": ["=x", "1A=x", "no separator", "PORTAL_HOME=/", "A B=x", "A=\0"],
+        "environment": ["=x", "1A=x", "no separator", "PORTAL_HOME=/", "A B=x", "A=\0", "LD_PRELOAD=x", "HOME=/"],
         "mode": ["", "sudo"],
         "timeout_minutes": ["0", "-1", "10081", "9" * 30, "soon", ""],
     }.items()

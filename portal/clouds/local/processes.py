@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 from collections.abc import Sequence
@@ -14,13 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from portal.clouds.base import CloudError, Exit, ExitReason, LaunchMode, LogChunk, LogStream, Process
+from portal.clouds.environment import CATALOG, refusal_of
 from portal.clouds.local import kernel, sandbox, supervisor
 from portal.clouds.local.files import LocalFiles
-
-RESERVED = re.compile(
-    r"(PORTAL_|LD_|BODO_NUM_WORKERS$|BODO_SPAWN_MODE$|PMI|HYDRA_|MPIR_|GLIBC_TUNABLES$|PYTHONHOME$|HOME$|TMPDIR$)"
-)
-"""Environment variables that a job cannot set: the loader's, the launcher's and ours."""
 
 ANSWER_SECONDS = 10.0
 """How long an agent has to answer."""
@@ -161,11 +156,11 @@ def _command(release: str, process: Process) -> list[str]:
 def _environment(spec: dict[str, Any], disk: Path, process: Process) -> dict[str, str]:
     """Built from nothing, so that nothing of the portal's own environment can be in it."""
     for name, value in process.environment.items():
-        if not name or "=" in name or "\0" in name + value:
-            raise CloudError("EnvironmentNotAllowed", f"{name!r} is not a variable's name.", permanent=True)
-        if RESERVED.match(name):
-            hint = "Remove it: the platform sets it, or the system's loader reads it."
-            raise CloudError("EnvironmentNotAllowed", f"{name} cannot be set by a job.", hint, permanent=True)
+        if "\0" in value:
+            raise CloudError("EnvironmentNotAllowed", f"The value of {name} holds a NUL character.", permanent=True)
+        refusal = "" if name == CATALOG else refusal_of(name)
+        if refusal:
+            raise CloudError("EnvironmentNotAllowed", refusal, "Remove it from the job's environment.", permanent=True)
     workers = str(process.workers)
     mode = {"BODO_NUM_WORKERS": workers} if process.mode is LaunchMode.SPAWN else {"BODO_SPAWN_MODE": "0"}
     return {

@@ -1,0 +1,24 @@
+"""Which environment variables a job may be given. One rule for forms, secrets and providers."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+RESERVED = re.compile(
+    r"(PORTAL_|LD_|BODO_NUM_WORKERS$|BODO_SPAWN_MODE$|PMI|HYDRA_|MPIR_|GLIBC_TUNABLES$|PYTHONHOME$|HOME$|TMPDIR$)"
+)
+"""Variables that a job cannot set: the loader's, the launcher's and ours."""
+
+CATALOG = "PORTAL_CATALOG"
+"""The one of ours that the portal itself gives to a job: its catalog, as JSON."""
+
+
+def refusal_of(name: str) -> str:
+    """Why people cannot give a job a variable of this name, as a sentence; empty where they can."""
+    if not NAME.fullmatch(name):
+        return f"{name[:40]!r} is not a variable's name: use letters, digits and _, at most 128, no digit first."
+    if RESERVED.match(name):
+        return f"{name} is reserved: the platform sets it, or the system's loader reads it."
+    return ""
