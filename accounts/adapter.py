@@ -6,14 +6,17 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
-from accounts import services_security
+from accounts import lockout, services_lockout, services_security
 from accounts.audit import actor_of
+from accounts.models import User
+from accounts.views_lockout import locked_out
 from portal import mail
 
 
@@ -34,6 +37,24 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         with transaction.atomic():
             mail.post(to=email, subject=str(message.subject), text=str(message.body))
+
+    def pre_login(self, request: HttpRequest, user: Any, **how: Any) -> HttpResponse | None:
+        """Refuse who is locked out. All of allauth's ways to sign in come by here, once they know that it is them."""
+        if lockout.is_locked(user):
+            services_lockout.lock_user(actor=services_lockout.DORMANCY, user=user)
+            return locked_out(request)
+        response: HttpResponse | None = super().pre_login(request, user, **how)
+        return response
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Look again: between the password and the second factor, or whatever comes before this, time has passed."""
+        if not User.objects.usable().filter(pk=user.pk).exists():
+            raise ImmediateHttpResponse(locked_out(request))
+        super().login(request, user)
+
+    def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
+        """Somebody whom staff shut out is told the same as who is locked out."""
+        return locked_out(request)
 
 
 class SessionsAdapter(DefaultUserSessionsAdapter):  # type: ignore[misc]

@@ -30,6 +30,7 @@ class UserAdmin(admin.ModelAdmin[User]):
     list_filter = ["is_active", "is_staff"]
     search_fields = ["email", "first_name", "last_name"]
     readonly_fields = ["password", "last_login", "date_joined", "terms_version", "terms_accepted_at"]
+    readonly_fields += ["locked_at", "unlocked_at", "dormancy_warned_at"]
 
 
 @admin.register(Organization)

@@ -23,6 +23,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
+from accounts import lockout
 from accounts.audit import actor_of
 from accounts.models import Impersonation, User
 from accounts.permissions import Perm
@@ -81,7 +82,7 @@ def leave(request: HttpRequest, impersonation: Impersonation, why: str) -> None:
 def acting_user(request: HttpRequest) -> User | None:
     """The person whose rights count in a request that has passed no middleware but has a session."""
     user = get_user(request)
-    if not isinstance(user, User):
+    if not isinstance(user, User) or lockout.is_locked(user):
         return None
     row = _find(request, user)
     if row is None:

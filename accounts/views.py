@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
-from accounts import services
+from accounts import lockout, services
 from accounts.access import OrganizationRequest, enter, organization_view, public_view, signed_in_view
 from accounts.audit import actor_of
 from accounts.forms import OrganizationForm
@@ -50,9 +50,12 @@ def organization_new(request: HttpRequest) -> HttpResponse:
 @organization_view(Perm.ORG_VIEW)
 def people(request: OrganizationRequest, organization: Organization) -> HttpResponse:
     """Who is in the organization, and what each role may do."""
+    members = list(Membership.objects.in_organization(organization))
     context = {
         "nav": "people",
-        "members": Membership.objects.in_organization(organization),
+        "members": members,
+        "locked": {member.user_id for member in members if lockout.is_locked(member.user)},
+        "can_unlock": Perm.PEOPLE_MANAGE in request.permissions,
         "organization_roles": OrganizationRole.labels,
         "matrix_organization": organization_matrix(),
         "workspace_roles": WorkspaceRole.labels,

@@ -86,6 +86,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.sessions.SessionLimits",
+    "accounts.middleware.Lockout",
     "accounts.impersonation.ImpersonationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.middleware.ErrorPages",
@@ -177,6 +178,14 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+PORTAL_DORMANCY_DAYS = int(os.environ.get("PORTAL_DORMANCY_DAYS", "90"))
+if not 1 <= PORTAL_DORMANCY_DAYS <= 36500:
+    raise ImproperlyConfigured("PORTAL_DORMANCY_DAYS, after which an account is locked, must be from 1 to 36500.")
+if PORTAL_SESSION_DAYS >= PORTAL_DORMANCY_DAYS:
+    raise ImproperlyConfigured(
+        "PORTAL_SESSION_DAYS must be less than PORTAL_DORMANCY_DAYS: only a sign-in keeps an account from being "
+        "locked, so whoever works here every day has to sign in before that."
+    )
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 

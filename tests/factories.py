@@ -4,10 +4,12 @@ Charlie is an outsider with an organization of his own."""
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from django.utils import timezone
 
 from accounts.audit import SYSTEM, Actor
 from accounts.models import Membership, Organization, User
@@ -34,6 +36,14 @@ def make_session(user: User, **fields: Any) -> UserSession:
     """A line of the sessions list, without a browser that holds it."""
     values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", **fields}
     return UserSession.objects.create(user=user, session_key=f"{next(_count):032}", **values)
+
+
+def stay_away(user: User, *, days: float) -> User:
+    """Nobody has signed in as them for so long."""
+    since = timezone.now() - timedelta(days=days)
+    User.objects.filter(pk=user.pk).update(date_joined=since, last_login=since)
+    user.refresh_from_db()
+    return user
 
 
 def actor(user: User | None = None) -> Actor:

@@ -9,6 +9,7 @@ from accounts.models.people import (
     OrganizationQuerySet,
     User,
     UserManager,
+    UserQuerySet,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "OrganizationQuerySet",
     "User",
     "UserManager",
+    "UserQuerySet",
 ]

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models import F, Q
+from django.db.models.functions import Greatest, Lower
 from django.utils import timezone
 
+from accounts import lockout
 from accounts.permissions import OrganizationRole
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    """Users."""
+
+    def locked(self, now: datetime | None = None) -> UserQuerySet:
+        """Those who are locked out: for each what ``lockout.is_locked`` says."""
+        since = (now or timezone.now()) - lockout.window()
+        return self.alias(seen=_SEEN).filter(Q(locked_at__isnull=False) | Q(seen__lt=since))
+
+    def usable(self, now: datetime | None = None) -> UserQuerySet:
+        """Those who may sign in and be signed in: active, and not locked out."""
+        since = (now or timezone.now()) - lockout.window()
+        return self.alias(seen=_SEEN).filter(is_active=True, locked_at=None, seen__gte=since)
+
+    def to_warn(self, now: datetime) -> UserQuerySet:
+        """Those who will be locked soon and have not been told in this period of dormancy."""
+        due = Q()
+        for after in lockout.warnings():
+            untold = Q(dormancy_warned_at=None) | Q(dormancy_warned_at__lt=F("seen") + after)
+            due |= Q(seen__lte=now - after) & untold
+        return self.usable(now).filter(due) if due else self.none()
+
+
+_SEEN = Greatest("last_login", "date_joined", "unlocked_at")
+"""``lockout.seen_at`` in the database; PostgreSQL passes over what is NULL."""
 
 
 class UserManager(BaseUserManager["User"]):
@@ -43,8 +72,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     date_joined = models.DateTimeField(default=timezone.now)
     terms_version = models.CharField(max_length=40, blank=True)
     terms_accepted_at = models.DateTimeField(null=True, blank=True)
+    locked_at = models.DateTimeField(null=True, blank=True, help_text="When the lock for dormancy was noticed.")
+    unlocked_at = models.DateTimeField(null=True, blank=True, help_text="Dormancy counts again from here.")
+    dormancy_warned_at = models.DateTimeField(null=True, blank=True)
 
-    objects = UserManager()
+    objects = UserManager.from_queryset(UserQuerySet)()
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"

@@ -66,6 +66,7 @@ ROUTES: dict[str, Route] = {
     "accounts:impersonation_stop": Route(get=False, in_tenant=False, form={}),
     "accounts:session_end": Route(in_tenant=False, get=False, form={}),
     "accounts:people": Route(),
+    "accounts:unlock": Route(MANAGERS, get=False, form={}),
     "accounts:audit": Route(MANAGERS),
     "accounts:events": Route(stream=True),
     "workspaces:configurations": Route(),

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts import audit, services_security
+from accounts import audit, services_lockout, services_security
 from accounts.audit import Actor
 from accounts.models import AuditEvent, Impersonation
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -19,7 +19,7 @@ from accounts.services_impersonation import end_impersonation, start_impersonati
 from clusters import services as clusters
 from jobs import services as jobs
 from portal.clouds.base import LaunchMode
-from tests.factories import actor, make_configuration, make_session, make_workspace
+from tests.factories import actor, make_configuration, make_session, make_workspace, stay_away
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 
@@ -63,6 +63,20 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services_security.end_sessions": (
         "session.end",
         lambda t, by: services_security.end_sessions(**by, sessions=[make_session(t.people["owner"])]),
+    ),
+    "accounts.services_lockout.lock_user": (
+        "user.lock",
+        lambda t, by: services_lockout.lock_user(**by, user=stay_away(t.people["member"], days=91)),
+    ),
+    "accounts.services_lockout.warn_user": (
+        "user.warn",
+        lambda t, by: services_lockout.warn_user(**by, user=stay_away(t.people["member"], days=80)),
+    ),
+    "accounts.services_lockout.unlock_user": (
+        "user.unlock",
+        lambda t, by: services_lockout.unlock_user(
+            **by, user=stay_away(t.people["member"], days=91), organization=t.acme
+        ),
     ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
@@ -148,8 +162,11 @@ WRITES: dict[str, tuple[str, Write]] = {
 PERSONAL = ("session.end",)
 """What a person does about themselves happens in no organization."""
 
-MAKES_ITS_OWN = ("delete_configuration", "delete_workspace", "end_impersonation")
-"""What these delete is made in the table above."""
+MAKES_ITS_OWN = (
+    *("delete_configuration", "delete_workspace", "end_impersonation"),
+    *("lock_user", "unlock_user", "warn_user"),
+)
+"""What these write upon is made in the table above."""
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.test import Client
 
-from accounts.models import Organization, User
+from accounts.models import Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from clusters.models import Cluster
 from jobs.models import Run
@@ -55,7 +56,7 @@ class Place:
 
 @dataclass
 class Tenants:
-    """The world; ``people`` by role, ``outsider`` owns Globex."""
+    """The world; ``people`` by role, ``outsider`` owns Globex. ``somebody`` is a membership of each organization."""
 
     acme: Organization
     globex: Organization
@@ -64,6 +65,7 @@ class Tenants:
     annex: Place
     abroad: Place
     people: dict[str, User] = field(default_factory=dict)
+    somebody: dict[UUID, Membership] = field(default_factory=dict)
 
     def ids(self, place: Place | None = None, **other: Any) -> dict[str, Any]:
         """Values for all the names that addresses have."""
@@ -74,6 +76,7 @@ class Tenants:
             "workspace": place.workspace.pk,
             "cluster": place.cluster.pk,
             "run": place.run.pk,
+            "membership": self.somebody[place.workspace.organization_id].pk,
             "action": "pause",
             "session": 1,
             **other,
@@ -114,4 +117,7 @@ def make_tenants(directory: Path) -> Tenants:
         add_to_workspace(lab.workspace, people[name], ws_role)
     add_to_workspace(lab.workspace, people["inactive"], WorkspaceRole.ADMIN)
     User.objects.filter(pk=people["inactive"].pk).update(is_active=False)
-    return Tenants(acme, globex, acme_cloud, lab, annex, abroad, people)
+    somebody = {
+        row.organization_id: row for row in Membership.objects.filter(user__in=[people["member"], people["outsider"]])
+    }
+    return Tenants(acme, globex, acme_cloud, lab, annex, abroad, people, somebody)
