@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.utils import timezone
 
 from portal import reconcile as engine
-from portal.clouds import plan
+from portal.clouds import logs, plan
 from portal.clouds.base import (
     Check,
     CloudError,
@@ -30,6 +32,7 @@ from portal.clouds.base import (
     Health,
     InstanceType,
     LogChunk,
+    LogMatches,
     LogStream,
     Node,
     Observation,
@@ -82,11 +85,14 @@ class Thing:
 
 @dataclass
 class FakeProcess:
-    """One started process; it needs the machines it was started on."""
+    """One started process; it needs the machines it was started on. ``bundle`` is what was in its bundle, by path."""
 
     process: Process
     machines: dict[str, str]
     exit: Exit | None = None
+    logs: dict[LogStream, bytes] = field(default_factory=dict)
+    outputs: FakeFiles = field(default_factory=lambda: FakeFiles(anything=False))
+    bundle: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -133,9 +139,15 @@ class FakeCloud:
 
     def finish(self, run: object, code: int | None = 0, reason: ExitReason = ExitReason.EXITED, **how: Any) -> Exit:
         """A process ends."""
-        found = Exit(reason, code, how.get("started"), how.get("ended", timezone.now()), how.get("signal"))
+        ended = how.pop("ended", timezone.now())
+        found = Exit(reason, code, how.pop("started", None), ended, **how)
         self.processes[str(run)].exit = found
         return found
+
+    def say(self, run: object, data: bytes, stream: LogStream = LogStream.STDOUT) -> None:
+        """A process writes to its log."""
+        written = self.processes[str(run)].logs
+        written[stream] = written.get(stream, b"") + data
 
     def running(self) -> list[str]:
         """The processes that have machines and have not ended."""
@@ -206,11 +218,19 @@ class FakeCloud:
                 if not nodes:
                     raise CloudError("ClusterNotRunning", "The cluster is not running.")
                 self.starts[process.id] += 1
-                self.processes[process.id] = FakeProcess(process, {key: self.things[key].id for key in nodes})
+                machines = {key: self.things[key].id for key in nodes}
+                self.processes[process.id] = FakeProcess(process, machines, bundle=_contents(process.bundle))
             return {"process": process.id}
 
         ref: Ref = self.call("start", process.id, effect)
         return ref
+
+    def find(self, handle: Handle, process_id: str) -> Ref | None:
+        def effect() -> Ref | None:
+            return {"process": process_id} if process_id in self.processes else None
+
+        found: Ref | None = self.call("find-process", process_id, effect)
+        return found
 
     def poll(self, refs: Sequence[Ref]) -> Sequence[Exit | None]:
         return list(self.call("poll", "", lambda: [self._exit(self.processes[ref["process"]]) for ref in refs]))
@@ -224,7 +244,16 @@ class FakeCloud:
         self.call("stop", ref["process"], effect)
 
     def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
-        return LogChunk(b"", 0, 0, 0)
+        log = self.processes[ref["process"]].logs.get(stream, b"")
+        begin = max(0, len(log) + offset) if offset < 0 else min(offset, len(log))
+        data = log[begin : begin + limit]
+        return LogChunk(data, begin, begin + len(data), len(log))
+
+    def search(self, handle: Handle, ref: Ref, stream: LogStream, text: str, offset: int, limit: int) -> LogMatches:
+        return logs.search(partial(self.logs, handle, ref, stream), text, offset, limit)
+
+    def outputs(self, ref: Ref) -> FakeFiles:
+        return self.processes[ref["process"]].outputs
 
     def files(self, handle: Handle) -> FakeFiles:
         return self.shared
@@ -245,6 +274,11 @@ class FakeCloud:
         if found.exit is None and self._lost(found):
             found.exit = Exit(ExitReason.LOST, None, None, timezone.now())
         return found.exit
+
+
+def _contents(bundle: str) -> dict[str, bytes]:
+    files = [path for path in Path(bundle).rglob("*") if path.is_file()] if bundle else []
+    return {str(path.relative_to(bundle)): path.read_bytes() for path in files}
 
 
 @dataclass(frozen=True)
@@ -313,17 +347,21 @@ class FakeStep:
 
 @dataclass
 class FakeFiles:
-    """A shared filesystem: every Python file is there."""
+    """A filesystem in memory. In one that holds ``anything``, every file is there."""
 
     saved: dict[str, bytes] = field(default_factory=dict)
+    anything: bool = True
 
     def list(self, path: str) -> Sequence[FileEntry]:
         return [self.stat(name) for name in self.saved]
 
     def stat(self, path: str) -> FileEntry:
+        if not self.anything:
+            self._need(path)
         return FileEntry(path.rpartition("/")[2], path, "file", len(self.saved.get(path, b"")), datetime.now(UTC))
 
     def open(self, path: str) -> BinaryIO:
+        self._need(path)
         return io.BytesIO(self.saved[path])
 
     def save(self, path: str, chunks: Iterator[bytes]) -> int:
@@ -338,6 +376,10 @@ class FakeFiles:
 
     def delete(self, path: str) -> None:
         del self.saved[path]
+
+    def _need(self, path: str) -> None:
+        if path not in self.saved:
+            raise CloudError("FileNotFound", f"{path} does not exist.", permanent=True)
 
 
 class Clock:

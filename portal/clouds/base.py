@@ -178,12 +178,24 @@ class LaunchMode(StrEnum):
     SPMD = "spmd"
 
 
+class Root(StrEnum):
+    """The two places where the code of a process can be."""
+
+    WORKSPACE = "workspace"
+    BUNDLE = "bundle"
+
+
 @dataclass(frozen=True)
 class Process:
     """A job to start on a cluster. ``id`` is our uuid: starting the same id twice gives the first start's reference.
 
-    ``file`` is relative to the workspace's shared filesystem. ``timeout`` is in seconds; the machine itself keeps it,
-    so that it holds while the portal is down.
+    ``file`` is relative to ``root``; the process works in ``directory``. ``bundle`` is a directory on the portal's
+    machine, or empty; the provider copies it beside the run before the process starts, and needs it no more once
+    ``start`` has returned. ``timeout`` is in seconds; the machine itself keeps it, so that it holds while the portal is
+    down.
+
+    The process finds the workspace's files in PORTAL_BODOFS, its copy of the bundle in PORTAL_BUNDLE, and in
+    PORTAL_OUTPUT an empty directory for results, which is kept with the run.
     """
 
     id: str
@@ -193,6 +205,9 @@ class Process:
     mode: LaunchMode
     workers: int
     timeout: float
+    root: Root = Root.WORKSPACE
+    directory: Root = Root.WORKSPACE
+    bundle: str = ""
 
 
 Ref = dict[str, Any]
@@ -200,34 +215,62 @@ Ref = dict[str, Any]
 
 
 class ExitReason(StrEnum):
-    """Why a process ended."""
+    """Why a process ended. RANK_FAILED: one of several ranks ended with a code or by a signal, and the others were
+    ended with it."""
 
     EXITED = "EXITED"
     SIGNALLED = "SIGNALLED"
+    RANK_FAILED = "RANK_FAILED"
     TIMEOUT = "TIMEOUT"
     CANCELLED = "CANCELLED"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    DISK_FULL = "DISK_FULL"
     LOST = "LOST"
 
 
 @dataclass(frozen=True)
 class Exit:
     """How a process ended. ``started`` and ``ended`` are UTC, as the machine that ran it saw them; ``code`` is None
-    where there was no exit code to be had (a lost machine)."""
+    where there was no exit code to be had (a signal, a lost machine). ``detail`` says more in a sentence for people:
+    which rank it was, how much memory there was."""
 
     reason: ExitReason
     code: int | None
     started: datetime | None
     ended: datetime
     signal: int | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class LogChunk:
-    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when read."""
+    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when read.
+
+    ``offset`` is not always the one that was asked for: a provider may leave out the middle of an endless log, and goes
+    on behind it.
+    """
 
     data: bytes
     offset: int
+    next_offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line in which something was found: where it begins, and its bytes without the end of the line. A very long one
+    is cut around what was found, and ``offset`` is where the cut begins."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class LogMatches:
+    """What a search found, in the order of the log. ``next_offset`` is where to go on; the search is over where it
+    equals ``size``."""
+
+    lines: Sequence[LogLine]
     next_offset: int
     size: int
 
@@ -309,7 +352,11 @@ class Cloud(Protocol):
         """What is there now, for many clusters with one call."""
 
     def start(self, handle: Handle, process: Process) -> Ref:
-        """Start a process on a cluster, once per ``process.id``."""
+        """Start a process on a cluster, once per ``process.id``. Comes back within the engine's lease, started or not:
+        no process appears after an error was raised that says it did not start."""
+
+    def find(self, handle: Handle, process_id: str) -> Ref | None:
+        """The reference of a process that was started on this cluster, or None. Starts nothing."""
 
     def poll(self, refs: Sequence[Ref]) -> Sequence[Exit | None]:
         """The exits of many processes with one call; None for one that runs."""
@@ -318,7 +365,14 @@ class Cloud(Protocol):
         """Ask for the end of a process and of all its ranks; the exit comes by ``poll``."""
 
     def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
-        """Up to ``limit`` bytes of a log; a negative offset counts from its end."""
+        """Up to ``limit`` bytes of a log; a negative offset counts from its end. Costs what it returns, not the log."""
+
+    def search(self, handle: Handle, ref: Ref, stream: LogStream, text: str, offset: int, limit: int) -> LogMatches:
+        """Up to ``limit`` lines from ``offset`` on that hold the text, whatever the case of the letters A to Z. Looks
+        through a part of a long log at a time: go on at ``next_offset``."""
+
+    def outputs(self, ref: Ref) -> Files:
+        """What a process wrote to PORTAL_OUTPUT, for reading; there as long as its logs."""
 
     def files(self, handle: Handle) -> Files:
         """The shared filesystem of a workspace, by the workspace's handle."""

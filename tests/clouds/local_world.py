@@ -24,6 +24,7 @@ from portal.clouds.base import (
     Pending,
     Process,
     Ref,
+    Root,
     Step,
     Target,
     WorkspaceSpec,
@@ -127,11 +128,15 @@ class World:
         return self.cloud.root / "workspaces" / self.workspace.id / "clusters"
 
     def process(self, code: str, *arguments: str, **more: Any) -> Process:
-        """A process that runs ``code``."""
+        """A process that runs ``code``, from a bundle if there is one."""
         settings = {"environment": {}, "mode": LaunchMode.SPAWN, "workers": 1, "timeout": 60.0, **more}
         settings.setdefault("id", str(uuid.uuid4()))
         file = f"{settings['id']}.py"
-        (self.bodofs / file).write_text(code)
+        if settings.get("bundle"):
+            settings = {"root": Root.BUNDLE, "directory": Root.BUNDLE, **settings}
+        (Path(settings["bundle"]) if settings.get("root") is Root.BUNDLE else self.bodofs).joinpath(file).write_text(
+            code
+        )
         return Process(file=file, arguments=arguments, **settings)
 
     def end(self, ref: Ref, seconds: float = 20) -> Exit:

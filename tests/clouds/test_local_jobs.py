@@ -311,8 +311,9 @@ def test_the_environment_is_built_from_nothing(running: Running, monkeypatch: py
     assert set(environment) <= {
         *("OWN", "PATH", "HOME", "TMPDIR", "LANG", "LC_CTYPE", "PYTHONUNBUFFERED", "OMP_NUM_THREADS"),
         *("NUMBA_CACHE_DIR", "BODO_NUM_WORKERS", "FI_TCP_IFACE", "UCX_NET_DEVICES", "MPIR_CVAR_CH4_OFI_IFNAME"),
-        *("PORTAL_CLUSTER_ID", "PORTAL_RUN", "PORTAL_WORKERS", "PORTAL_INSTANCE"),
+        *("PORTAL_CLUSTER_ID", "PORTAL_RUN", "PORTAL_WORKERS", "PORTAL_INSTANCE", "PORTAL_BODOFS", "PORTAL_OUTPUT"),
     }
+    assert environment["PORTAL_BODOFS"] == str(world.bodofs)
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "PORTAL_INSTANCE", "BODO_SPAWN_MODE", "PYTHONHOME", "A=B", ""])
@@ -332,8 +333,9 @@ def test_the_catalog_that_the_portal_gives_reaches_the_job(running: Running) -> 
 
 def test_secrets_given_to_a_job_are_not_written_down(running: Running) -> None:
     world, handle = running
-    exit, _, _ = world.run(handle, "pass", environment={"PASSWORD": "given-secret"})
-    assert exit.code == 0
+    given = {"PASSWORD": "given-secret", "PORTAL_CATALOG": "given-secret"}
+    exit, stdout, _ = world.run(handle, "import os; print(len(os.environ['PORTAL_CATALOG']))", environment=given)
+    assert (exit.code, stdout) == (0, "12\n")
     everything = [path for path in world.cloud.root.rglob("*") if path.is_file()]
     assert any(path.name == "spec.json" for path in everything)
     assert not [path for path in everything if b"given-secret" in path.read_bytes()]
@@ -483,6 +485,16 @@ def test_logs_are_read_in_pieces_from_both_ends(running: Running) -> None:
     assert read(-3, 100) == (b"789", 7, 10, 10)
     assert read(-30, 2) == (b"01", 0, 2, 10)
     assert read(99, 5) == (b"", 10, 10, 10)
+
+
+def test_logs_are_searched(running: Running) -> None:
+    world, handle = running
+    ref = world.cloud.start(handle, world.process("for i in range(1000): print('line', i)"))
+    assert world.cloud.search(handle, ref, LogStream.STDERR, "line", 0, 3).lines == []
+    world.end(ref)
+    matches = world.cloud.search(handle, ref, LogStream.STDOUT, "LINE 99", 0, 3)
+    assert [line.data for line in matches.lines] == [b"line 99", b"line 990", b"line 991"]
+    assert 0 < matches.next_offset < matches.size
 
 
 def test_many_jobs_are_polled_with_one_call(running: Running) -> None:

@@ -136,6 +136,8 @@ class Agent:
         if (directory / "spec.json").exists():
             reply(connection, {"ok": True})
             return
+        if time.monotonic() > run["until"]:  # whoever asked has given it up, and may have said so
+            raise TimeoutError("the request to start came too late")
         directory.mkdir(mode=0o700, exist_ok=True)
         known = {key: value for key, value in run.items() if key != "environment"}  # which may hold secrets
         kernel.put(directory / "spec.json", {**known, "agent": kernel.identity(os.getpid())})

@@ -7,18 +7,19 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from portal.clouds.base import CloudError, Exit, ExitReason, LaunchMode, LogChunk, LogStream, Process
+from portal.clouds.base import CloudError, Exit, ExitReason, LaunchMode, LogChunk, LogStream, Process, Root
 from portal.clouds.environment import CATALOG, refusal_of
-from portal.clouds.local import kernel, sandbox, supervisor
+from portal.clouds.local import bundles, kernel, sandbox, supervisor
 from portal.clouds.local.files import LocalFiles
 
 ANSWER_SECONDS = 10.0
-"""How long an agent has to answer."""
+"""How long an agent has to answer. It starts nothing in the last of these seconds."""
 
 NETWORK = {"FI_TCP_IFACE": "lo", "UCX_NET_DEVICES": "lo", "MPIR_CVAR_CH4_OFI_IFNAME": "lo"}
 """Keeps MPI, which listens on all interfaces by default, to the loopback."""
@@ -30,14 +31,13 @@ def start(nodes: Sequence[Path], run: Path, process: Process) -> None:
     It has the cores and the memory of all of them, and is lost when one of them is.
     """
     node = nodes[0]
-    if (run / "spec.json").exists():
+    if started(run):
         return
+    if not process.bundle and Root.BUNDLE in (process.root, process.directory):
+        raise CloudError("BundleMissing", "The code of this run was not brought along.", "Run it again.")
     spec = kernel.get(node / "node.json")
     if spec is None:
         raise CloudError("ClusterNotRunning", "The cluster has no machines.", "Start it first.")
-    files = LocalFiles(Path(spec["bodofs"]))
-    with files.open(process.file):
-        pass
     cores: set[int] = set()
     memory = 0
     peers = []
@@ -48,30 +48,43 @@ def start(nodes: Sequence[Path], run: Path, process: Process) -> None:
         cores |= set(part["cores"])
         memory += part["memory"]
         peers.append(agent)
-    disk = node / "disk"
+    places: dict[str, str] = {Root.WORKSPACE: spec["bodofs"]}
+    if process.bundle:
+        run.mkdir(mode=0o700, exist_ok=True)
+        places[Root.BUNDLE] = str(bundles.copy(Path(process.bundle), run))
+    with LocalFiles(Path(places[process.root])).open(process.file):
+        pass
+    disk, output = node / "disk", run / "output"
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
     request = {
         "id": process.id,
+        "until": time.monotonic() + ANSWER_SECONDS - 1,
         "file": process.file,
         "mode": process.mode.value,
         "workers": process.workers,
         "timeout": process.timeout,
-        "command": _command(spec["release"], process),
-        "environment": _environment(spec, disk, process),
-        "working_directory": spec["bodofs"],
+        "command": _command(spec["release"], places, process),
+        "environment": _environment(spec, disk, {**places, "output": str(output)}, process),
+        "working_directory": places[process.directory],
         "cores": sorted(cores),
         "memory": memory,
         "peers": peers,
         "system": sandbox.interpreter(f"{spec['release']}/bin/python"),
         "readable": [spec["release"]],
-        "writable": [spec["bodofs"], str(disk)],
+        "writable": [*places.values(), str(output), str(disk)],
         "hidden": spec["hidden"],
     }
     try:
         ask(node, {"do": "start", "run": request})
     except OSError as error:
-        if not (run / "spec.json").exists():
+        if not started(run):
             message = f"The head node does not answer: {error}."
             raise CloudError("NodeLost", message, "Restart the cluster, then run the job again.") from error
+
+
+def started(run: Path) -> bool:
+    """Whether the run was ever started."""
+    return (run / "spec.json").exists()
 
 
 def stop(node: Path, run: Path) -> None:
@@ -92,17 +105,24 @@ def poll(run: Path) -> Exit | None:
     if outcome is None:
         return None
     ended = _time(outcome["ended"]) or datetime.now(UTC)
-    return Exit(ExitReason(outcome["reason"]), outcome["code"], _time(outcome["started"]), ended, outcome.get("signal"))
+    return Exit(
+        ExitReason(outcome["reason"]),
+        outcome["code"],
+        _time(outcome["started"]),
+        ended,
+        outcome.get("signal"),
+        outcome.get("detail", ""),
+    )
 
 
-def logs(run: Path, stream: LogStream, offset: int, limit: int) -> LogChunk:
+def log(run: Path, stream: LogStream, offset: int, limit: int) -> LogChunk:
     """A piece of a log; empty where nothing was written yet."""
     try:
-        with open(run / f"{stream.value}.log", "rb") as log:
-            size = os.fstat(log.fileno()).st_size
+        with open(run / f"{stream.value}.log", "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             begin = max(0, size + offset) if offset < 0 else min(offset, size)
-            log.seek(begin)
-            data = log.read(max(0, min(limit, size - begin)))
+            file.seek(begin)
+            data = file.read(max(0, min(limit, size - begin)))
             return LogChunk(data, begin, begin + len(data), size)
     except FileNotFoundError:
         return LogChunk(b"", 0, 0, 0)
@@ -145,15 +165,17 @@ def _watched(run: Path) -> bool:
     return spec is not None and kernel.alive(spec["agent"])
 
 
-def _command(release: str, process: Process) -> list[str]:
+def _command(release: str, places: Mapping[str, str], process: Process) -> list[str]:
     file = f"./{process.file}" if process.file.startswith("-") else process.file
+    if process.root is not process.directory:
+        file = f"{places[process.root]}/{process.file}"
     program = [f"{release}/bin/python", file, *process.arguments]
     if process.mode is LaunchMode.SPAWN:
         return program
     return [f"{release}/bin/mpiexec", "-iface", "lo", "-n", str(process.workers), *program]
 
 
-def _environment(spec: dict[str, Any], disk: Path, process: Process) -> dict[str, str]:
+def _environment(spec: dict[str, Any], disk: Path, places: Mapping[str, str], process: Process) -> dict[str, str]:
     """Built from nothing, so that nothing of the portal's own environment can be in it."""
     for name, value in process.environment.items():
         if "\0" in value:
@@ -178,6 +200,9 @@ def _environment(spec: dict[str, Any], disk: Path, process: Process) -> dict[str
         "PORTAL_RUN": process.id,
         "PORTAL_WORKERS": workers,
         "PORTAL_INSTANCE": spec["instance"],
+        "PORTAL_BODOFS": places[Root.WORKSPACE],
+        "PORTAL_OUTPUT": places["output"],
+        **({"PORTAL_BUNDLE": places[Root.BUNDLE]} if Root.BUNDLE in places else {}),
     }
 
 

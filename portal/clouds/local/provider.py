@@ -20,9 +20,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from portal.clouds import plan
+from portal.clouds import logs, plan
 from portal.clouds.base import (
     Check,
     CloudError,
@@ -33,6 +34,7 @@ from portal.clouds.base import (
     Health,
     InstanceType,
     LogChunk,
+    LogMatches,
     LogStream,
     Node,
     Observation,
@@ -173,13 +175,11 @@ class LocalCloud:
 
     def start(self, handle: Handle, process: Process) -> Ref:
         """Start a job on the head node, with the cores and the memory of all nodes."""
-        steps = handle.get("steps", {})
-        if "directory" not in steps:
+        ref = self._ref(handle, process.id)
+        if ref is None:
             raise _not_running()
-        cluster = f"{steps['directory']['id']}"
-        ref = {"run": f"{cluster}/runs/{_safe(process.id)}", "node": f"{cluster}/node-0"}
         run = self.root / ref["run"]
-        if (run / "spec.json").exists():
+        if processes.started(run):
             return ref
         nodes = _nodes(handle)
         if not nodes or any(step["state"] != "ready" for step in nodes):
@@ -189,6 +189,11 @@ class LocalCloud:
         except OSError as error:
             raise explained(error, ref["run"]) from error
         return ref
+
+    def find(self, handle: Handle, process_id: str) -> Ref | None:
+        """Look whether the job's agent took it."""
+        ref = self._ref(handle, process_id)
+        return ref if ref is not None and processes.started(self.root / ref["run"]) else None
 
     def poll(self, refs: Sequence[Ref]) -> Sequence[Exit | None]:
         """Read how the jobs ended."""
@@ -200,7 +205,15 @@ class LocalCloud:
 
     def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
         """Read a log. It is there for as long as the workspace."""
-        return processes.logs(self.root / ref["run"], stream, offset, limit)
+        return processes.log(self.root / ref["run"], stream, offset, limit)
+
+    def search(self, handle: Handle, ref: Ref, stream: LogStream, text: str, offset: int, limit: int) -> LogMatches:
+        """Read through a log."""
+        return logs.search(partial(processes.log, self.root / ref["run"], stream), text, offset, limit)
+
+    def outputs(self, ref: Ref) -> LocalFiles:
+        """The run's own directory for results. It is there for as long as the workspace."""
+        return LocalFiles(self.root / ref["run"] / "output")
 
     def files(self, handle: Handle) -> LocalFiles:
         """The shared directory of a workspace."""
@@ -208,6 +221,13 @@ class LocalCloud:
         if step is None or not step["id"]:
             raise CloudError("WorkspaceNotReady", "The workspace has no filesystem yet.", "Wait until it is READY.")
         return LocalFiles(self.root / step["id"] / "bodofs")
+
+    def _ref(self, handle: Handle, process_id: str) -> Ref | None:
+        """Where a job of this cluster is, or would be."""
+        directory = handle.get("steps", {}).get("directory")
+        if directory is None:
+            return None
+        return {"run": f"{directory['id']}/runs/{_safe(process_id)}", "node": f"{directory['id']}/node-0"}
 
     def _advance(self, wanted: Sequence[plan.PlanStep], known: Iterable[plan.PlanStep], handle: Handle) -> Step:
         """Errors of the system become ours; the ledger is as it was before the call that failed."""
