@@ -244,11 +244,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class LogChunk:
-    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when read.
-
-    ``offset`` is not always the one that was asked for: a provider may leave out the middle of an endless log, and goes
-    on behind it.
-    """
+    """Bytes of a log from ``offset``; ``next_offset`` is where to go on, ``size`` what the log held when read."""
 
     data: bytes
     offset: int
