@@ -31,9 +31,8 @@ class OrganizationRequest(HttpRequest):
 
 def membership_of(user: User, organization_id: UUID) -> Membership:
     """The membership through which a user sees an organization; 404 for outsiders."""
-    membership = (
-        Membership.objects.filter(user=user, organization_id=organization_id).select_related("organization").first()
-    )
+    rows = Membership.objects.of(user).filter(organization_id=organization_id)
+    membership = rows.select_related("organization").first()
     if membership is None:
         raise Http404
     return membership
@@ -76,6 +75,7 @@ def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) ->
             return view(request, membership.organization, *args, **kwargs)
 
         wrapped.required_permission = perm  # type: ignore[attr-defined]
+        wrapped.methods = methods  # type: ignore[attr-defined]
         return login_required(require_http_methods(methods)(wrapped))
 
     return decorate

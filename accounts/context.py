@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from accounts.impersonation import impersonation_of
-from accounts.models import Organization, User
+from accounts.models import Membership, User
+from accounts.permissions import organization_permissions
+
+
+@dataclass(frozen=True)
+class Place:
+    """An organization to switch to."""
+
+    name: str
+    role: str
+    url: str
+    here: bool
 
 
 def tenant(request: HttpRequest) -> dict[str, Any]:
@@ -19,7 +32,27 @@ def tenant(request: HttpRequest) -> dict[str, Any]:
         "workspace": getattr(request, "workspace", None),
         "perms_here": getattr(request, "permissions", frozenset()),
         "impersonation": impersonation_of(request),
-        "organizations": SimpleLazyObject(
-            lambda: list(Organization.objects.of(user)) if isinstance(user, User) else []
-        ),
+        "places": SimpleLazyObject(lambda: _places(request, user) if isinstance(user, User) else []),
     }
+
+
+def _places(request: HttpRequest, user: User) -> list[Place]:
+    """The organizations of a person. Each leads to the section that is open now, where their role there has it."""
+    found = request.resolver_match
+    in_organization = found is not None and set(found.kwargs) == {"organization"}
+    section = found.view_name if found and in_organization and "GET" in getattr(found.func, "methods", ()) else ""
+    needed = getattr(found.func, "required_permission", None) if found else None
+    here = getattr(request, "organization", None)
+    rows = Membership.objects.of(user).select_related("organization").order_by("organization__name")
+    return [
+        Place(
+            name=row.organization.name,
+            role=row.get_role_display(),
+            url=reverse(
+                section if section and needed in organization_permissions(row.role) else "workspaces:list",
+                args=[row.organization_id],
+            ),
+            here=here is not None and row.organization_id == here.pk,
+        )
+        for row in rows.only("role", "organization__name")
+    ]

@@ -6,8 +6,6 @@ import unicodedata
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Value
-from django.db.models.functions import Lower
 from django.http import HttpRequest
 
 from accounts import services
@@ -68,8 +66,7 @@ class SignupDetails(forms.Form):
     def clean_organization(self) -> str:
         """The name must be free."""
         name: str = self.cleaned_data["organization"]
-        # Compared as the constraint does: upper case, which iexact takes, is another equality.
-        if Organization.objects.alias(lower=Lower("name")).filter(lower=Lower(Value(name))).exists():
+        if Organization.objects.named(name).exists():
             raise ValidationError("An organization of this name exists. Choose another name.", code="taken")
         return name
 

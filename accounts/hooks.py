@@ -1,4 +1,4 @@
-"""What the apps above do when people come and go. They append to these lists when they start (``AppConfig.ready``).
+"""What the apps above do when people come and go. They put their functions here when they start (``AppConfig.ready``).
 
 Each is called inside the transaction of the write, and may raise UserError to refuse it.
 """
@@ -6,9 +6,24 @@ Each is called inside the transaction of the write, and may raise UserError to r
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 from accounts.audit import Actor
 from accounts.models import Organization, User
 
 membership_ended: list[Callable[[Actor, Organization, User], None]] = []
 """Somebody left an organization or was removed: take away what hangs on it (workspace memberships, open work)."""
+
+organization_in_use: list[Callable[[Organization], list[str]]] = []
+"""What stands in the way of deleting an organization, a line for each, such as ``the workspace Lab``."""
+
+organization_deleted: list[Callable[[Actor, Organization], None]] = []
+"""An organization is deleted: take away what hangs on it. Its people lose it without ``membership_ended``."""
+
+
+def _nobody(workspace: UUID, user: User) -> bool:
+    return False
+
+
+manages_workspace: Callable[[UUID, User], bool] = _nobody
+"""Whether somebody may manage a workspace, and so invite people to it. The workspaces app puts its own here."""

@@ -10,6 +10,7 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Membership, Organization, User
 from accounts.permissions import OrganizationRole
+from accounts.standing import lock_roles
 from portal.errors import UserError
 
 
@@ -42,7 +43,11 @@ def sign_up(*, user: User, organization_name: str, address: str | None) -> Organ
 
 @transaction.atomic
 def add_member(*, actor: Actor, organization: Organization, user: User, role: OrganizationRole) -> Membership:
-    """Put a user into an organization; somebody who is in keeps the role they have."""
+    """Put a user into an organization; somebody who is in keeps the role they have.
+
+    Asks for no permission: the caller knows why. Raises UserError(OrganizationGone).
+    """
+    lock_roles(organization)
     membership, created = Membership.objects.get_or_create(
         organization=organization, user=user, defaults={"role": role}
     )

@@ -2,15 +2,29 @@
 
 from django.urls import path
 
-from accounts import views, views_impersonation, views_lockout, views_security
+from accounts import (
+    views,
+    views_impersonation,
+    views_lockout,
+    views_organizations,
+    views_people,
+    views_security,
+)
 
 app_name = "accounts"
 urlpatterns = [
     path("acting/stop/", views_impersonation.impersonation_stop, name="impersonation_stop"),
     path("organizations/new/", views.organization_new, name="organization_new"),
     path("sessions/<int:session>/end/", views_security.session_end, name="session_end"),
-    path("o/<uuid:organization>/people/", views.people, name="people"),
     path("o/<uuid:organization>/people/<int:membership>/unlock/", views_lockout.unlock, name="unlock"),
+    path("o/<uuid:organization>/people/", views_people.people, name="people"),
+    path("o/<uuid:organization>/people/roles/", views_people.roles, name="people_roles"),
+    path("o/<uuid:organization>/people/<int:membership>/", views_people.member, name="member"),
+    path("o/<uuid:organization>/people/<int:membership>/remove/", views_people.member_remove, name="member_remove"),
+    path("o/<uuid:organization>/settings/", views_organizations.settings, name="settings"),
+    path("o/<uuid:organization>/settings/name/", views_organizations.rename, name="organization_rename"),
+    path("o/<uuid:organization>/settings/delete/", views_organizations.delete, name="organization_delete"),
+    path("o/<uuid:organization>/leave/", views_people.leave, name="leave"),
     path("o/<uuid:organization>/audit/", views.audit_log, name="audit"),
     path("o/<uuid:organization>/events/", views.organization_events, name="events"),
 ]

@@ -1,4 +1,4 @@
-"""Pages of people and organizations."""
+"""Pages of organizations. People are in ``views_people``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
-from accounts import lockout, services
+from accounts import services
 from accounts.access import OrganizationRequest, enter, organization_view, public_view, signed_in_view
 from accounts.audit import actor_of
 from accounts.forms import OrganizationForm
-from accounts.models import AuditEvent, Membership, Organization, User
-from accounts.permissions import OrganizationRole, Perm, WorkspaceRole, organization_matrix, workspace_matrix
+from accounts.models import AuditEvent, Organization, User
+from accounts.permissions import Perm
 from accounts.sessions import still
 from portal import events
 from portal.errors import UserError
@@ -45,23 +45,6 @@ def organization_new(request: HttpRequest) -> HttpResponse:
         else:
             return redirect("workspaces:list", organization.pk)
     return form_response(request, "accounts/organization_new.html", form)
-
-
-@organization_view(Perm.ORG_VIEW)
-def people(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """Who is in the organization, and what each role may do."""
-    members = list(Membership.objects.in_organization(organization))
-    context = {
-        "nav": "people",
-        "members": members,
-        "locked": {member.user_id for member in members if lockout.is_locked(member.user)},
-        "can_unlock": Perm.PEOPLE_MANAGE in request.permissions,
-        "organization_roles": OrganizationRole.labels,
-        "matrix_organization": organization_matrix(),
-        "workspace_roles": WorkspaceRole.labels,
-        "matrix_workspace": workspace_matrix(),
-    }
-    return render(request, "accounts/people.html", context)
 
 
 @organization_view(Perm.AUDIT_VIEW)

@@ -1,4 +1,8 @@
-"""Pages of long lists by keyset: the position is the last row's key, so page 2,000 costs what page 1 does."""
+"""Pages of lists.
+
+``page`` is for long ones, by keyset: the position is the last row's key, so page 2,000 costs what page 1 does.
+``numbered_page`` is for some thousands of rows in any order, which people want counted.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,22 @@ def page(request: HttpRequest, rows: QuerySet[Row, Row], *, key: str = "number",
     )
 
 
+def numbered_page(request: HttpRequest, rows: QuerySet[Row, Row], *, size: int = PAGE_SIZE) -> Page[Row]:
+    """The page ``?page=N`` of ``rows`` in their own order, the last one where there are fewer. Reads all rows that come
+    before: not for lists without an end."""
+    total = rows.count()
+    last = max(1, -(-total // size))
+    number = min(max(1, _number(request, "page") or 1), last)
+    first = (number - 1) * size
+    found = list(rows[first : first + size])
+    return Page(
+        rows=found,
+        next_url=_url(request, page=number + 1) if number < last else None,
+        previous_url=_url(request, page=number - 1) if number > 1 else None,
+        count_label=f"{first + 1:,}–{first + len(found):,} of {total:,}" if found else "",
+    )
+
+
 def _number(request: HttpRequest, name: str) -> int | None:
     text = request.GET.get(name, "")
     return int(text) if text.isdecimal() and len(text) < 19 else None
@@ -54,7 +74,7 @@ def _number(request: HttpRequest, name: str) -> int | None:
 
 def _url(request: HttpRequest, **position: Any) -> str:
     query = request.GET.copy()
-    query.pop("before", None)
-    query.pop("after", None)
+    for name in ("before", "after", "page"):
+        query.pop(name, None)
     query.update({name: str(value) for name, value in position.items()})
     return f"{request.path}?{query.urlencode()}"

@@ -110,6 +110,7 @@ NO_ACTOR = {
     "accounts.services_impersonation.why_not": "reads",
     "accounts.services_impersonation.end_expired": "acts as the system, through end_impersonation()",
     "accounts.services_lockout.sweep": "acts as the system, through lock_user() and warn_user()",
+    "accounts.services_organizations.in_the_way": "reads",
     "workspaces.services.local_directory": "reads",
     "workspaces.services.validate_local": "reads",
     "workspaces.services.clusters_in": "reads",

@@ -40,7 +40,7 @@ def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
 
     OWNER and ADMIN of the organization act as workspace ADMIN everywhere.
     """
-    membership = Membership.objects.filter(user=user, organization_id=workspace.organization_id).first()
+    membership = Membership.objects.of(user).filter(organization_id=workspace.organization_id).first()
     if membership is None or not user.is_active:
         return None
     if membership.role in WORKSPACE_ADMINS_BY_ROLE:

@@ -9,8 +9,13 @@ class WorkspacesConfig(AppConfig):
     name = "workspaces"
 
     def ready(self) -> None:
-        """Make the machine known."""
+        """Make the machine known, and follow the people of organizations."""
+        from accounts import hooks
         from portal import reconcile
+        from workspaces import membership
         from workspaces.reconcile import WorkspaceMachine
 
         reconcile.register(WorkspaceMachine())
+        hooks.membership_ended.append(membership.membership_ended)
+        hooks.organization_in_use.append(membership.in_use)
+        hooks.manages_workspace = membership.manages

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Lower
 from django.utils import timezone
 
@@ -83,7 +83,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS = []
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(email=Lower("email")), name="user_email_lower_case")]
+        constraints = [models.CheckConstraint(condition=Q(email=Lower("email")), name="user_email_lower_case")]
         permissions = [("impersonate_user", "Can act as another person")]
 
     def __str__(self) -> str:
@@ -101,23 +101,36 @@ class User(AbstractBaseUser, PermissionsMixin):
 class OrganizationQuerySet(models.QuerySet["Organization"]):
     """Organizations."""
 
+    def standing(self) -> OrganizationQuerySet:
+        """Those that were not deleted."""
+        return self.filter(deleted_at=None)
+
     def of(self, user: User) -> OrganizationQuerySet:
         """Those that a user belongs to, by name."""
-        return self.filter(memberships__user=user).order_by("name")
+        return self.standing().filter(memberships__user=user).order_by("name")
+
+    def named(self, name: str) -> OrganizationQuerySet:
+        """The one that has a name, compared as the constraint does: upper case, which iexact takes, is another
+        equality."""
+        return self.standing().alias(lower=Lower("name")).filter(lower=Lower(Value(name)))
 
 
 class Organization(models.Model):
-    """The tenant for billing and for cloud resources."""
+    """The tenant for billing and for cloud resources. One that was deleted has no members; its audit log and its bills
+    stay, its name is free."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     members = models.ManyToManyField(User, through="Membership", related_name="organizations")
 
     objects = OrganizationQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("name"), name="organization_name_unique")]
+        constraints = [
+            models.UniqueConstraint(Lower("name"), condition=Q(deleted_at=None), name="organization_name_unique")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -130,6 +143,18 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Those of one organization, with their users, by name."""
         rows = self.filter(organization=organization).select_related("user")
         return rows.order_by("user__first_name", "user__last_name", "user__email")
+
+    def search(self, text: str) -> MembershipQuerySet:
+        """Those in whose name or e-mail address each word occurs, in any case."""
+        rows = self
+        for word in text.split():
+            found = Q(user__email__icontains=word)
+            rows = rows.filter(found | Q(user__first_name__icontains=word) | Q(user__last_name__icontains=word))
+        return rows
+
+    def of(self, user: User) -> MembershipQuerySet:
+        """A user's, in organizations that were not deleted."""
+        return self.filter(user=user, organization__deleted_at=None)
 
 
 class Membership(models.Model):

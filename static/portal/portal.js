@@ -245,6 +245,33 @@
     });
   }
 
+  // --- the organizations to switch to: with many of them, a filter --------------------------------------------------
+
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches("[data-places-filter]")) return;
+    const menu = event.target.closest("[data-places]");
+    const wanted = event.target.value.trim().toLocaleLowerCase();
+    let shown = 0;
+    for (const link of $$(".places-list a", menu)) {
+      link.hidden = !$(".place-name", link).textContent.toLocaleLowerCase().includes(wanted);
+      shown += !link.hidden;
+    }
+    $("[data-places-none]", menu).hidden = shown > 0;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches("[data-places-filter]")) return;
+    const first = $(".places-list a:not([hidden])", event.target.closest("[data-places]"));
+    if (first) first.click();
+  });
+
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.matches("[data-places][open]")) return;
+    const filter = $("[data-places-filter]", event.target);
+    if (filter) filter.focus();
+    else $("[aria-current]", event.target)?.scrollIntoView({ block: "nearest" });
+  }, true);
+
   // --- htmx: sessions that ended, errors, and what happens after a swap --------------------------------------------
 
   /** The element that made a request; htmx names another one when that has left the page. */

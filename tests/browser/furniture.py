@@ -32,6 +32,7 @@ from jobs import services as jobs  # noqa: E402
 from jobs.models import Run  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
+from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.factories import (  # noqa: E402
     actor,
     add_to_organization,
@@ -189,6 +190,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         "newcomer_session": client.cookies["sessionid"].value,
         "newcomer_organization": str(Organization.objects.of(newcomer).get().pk),
         **failed,
+        **fill_people(owner, workspace.organization, LONG),
     }
 
 

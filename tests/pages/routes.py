@@ -13,6 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 ALL = frozenset({"owner", "admin", "billing", "member", "ws_admin", "developer", "viewer"})
 """Everybody in Acme: people with a role in a workspace are its members."""
+OWNERS = frozenset({"owner"})
 MANAGERS = frozenset({"owner", "admin"})
 USAGE = frozenset({"owner", "admin", "billing"})
 IN_LAB = frozenset({"owner", "admin", "ws_admin", "developer", "viewer"})
@@ -67,6 +68,13 @@ ROUTES: dict[str, Route] = {
     "accounts:session_end": Route(in_tenant=False, get=False, form={}),
     "accounts:people": Route(),
     "accounts:unlock": Route(MANAGERS, get=False, form={}),
+    "accounts:people_roles": Route(),
+    "accounts:member": Route(MANAGERS, form={"role": "BILLING"}),
+    "accounts:member_remove": Route(MANAGERS, get=False, form={}),
+    "accounts:leave": Route(get=False, form={}),
+    "accounts:settings": Route(MANAGERS),
+    "accounts:organization_rename": Route(OWNERS, get=False, form={"name": "Initech"}),
+    "accounts:organization_delete": Route(OWNERS, form={"name": "{organization_name}"}),
     "accounts:audit": Route(MANAGERS),
     "accounts:events": Route(stream=True),
     "workspaces:configurations": Route(),

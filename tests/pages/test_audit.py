@@ -11,6 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import audit, services_lockout, services_security
+from accounts import services_organizations as organizations
+from accounts import services_people as people
 from accounts.audit import Actor
 from accounts.models import AuditEvent, Impersonation
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -19,7 +21,16 @@ from accounts.services_impersonation import end_impersonation, start_impersonati
 from clusters import services as clusters
 from jobs import services as jobs
 from portal.clouds.base import LaunchMode
-from tests.factories import actor, make_configuration, make_session, make_workspace, stay_away
+from tests.factories import (
+    actor,
+    add_to_organization,
+    make_configuration,
+    make_organization,
+    make_session,
+    make_user,
+    make_workspace,
+    stay_away,
+)
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 
@@ -40,6 +51,11 @@ def _begun(tenants: Tenants) -> Impersonation:
     return Impersonation.objects.create(
         staff=tenants.people["outsider"], person=tenants.people["member"], expires_at=timezone.now()
     )
+
+
+def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
+    add_to_organization(t.acme, make_user("second"), OrganizationRole.OWNER)
+    people.leave_organization(actor=actor, organization=t.acme)
 
 
 Write = Callable[[Tenants, dict[str, Any]], object]
@@ -76,6 +92,30 @@ WRITES: dict[str, tuple[str, Write]] = {
         "user.unlock",
         lambda t, by: services_lockout.unlock_user(
             **by, user=stay_away(t.people["member"], days=91), organization=t.acme
+        ),
+    ),
+    "accounts.services_people.change_role": (
+        "membership.change_role",
+        lambda t, by: people.change_role(
+            **by, organization=t.acme, user=t.people["member"], role=OrganizationRole.BILLING
+        ),
+    ),
+    "accounts.services_people.remove_member": (
+        "membership.remove",
+        lambda t, by: people.remove_member(**by, organization=t.acme, user=t.people["viewer"]),
+    ),
+    "accounts.services_people.leave_organization": (
+        "membership.leave",
+        lambda t, by: leave_with_another_owner(t, **by),
+    ),
+    "accounts.services_organizations.rename_organization": (
+        "organization.rename",
+        lambda t, by: organizations.rename_organization(**by, organization=t.acme, name="Initech"),
+    ),
+    "accounts.services_organizations.delete_organization": (
+        "organization.delete",
+        lambda t, by: organizations.delete_organization(
+            **by, organization=make_organization(t.people["owner"], name="Short-lived")
         ),
     ),
     "workspaces.services.create_local_configuration": (
@@ -164,7 +204,7 @@ PERSONAL = ("session.end",)
 
 MAKES_ITS_OWN = (
     *("delete_configuration", "delete_workspace", "end_impersonation"),
-    *("lock_user", "unlock_user", "warn_user"),
+    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization"),
 )
 """What these write upon is made in the table above."""
 

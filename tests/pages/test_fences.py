@@ -90,9 +90,9 @@ def test_a_crash_is_a_page_that_says_nothing_of_the_inside(tenants: Tenants, mon
     def crash(*_: object, **__: object) -> None:
         raise ValueError("a secret from the inside")
 
-    monkeypatch.setattr("accounts.views.organization_matrix", crash)
+    monkeypatch.setattr("accounts.views_people.organization_matrix", crash)
     client = tenants.client("owner", raise_request_exception=False)
-    response = client.get(address("accounts:people", tenants.ids()))
+    response = client.get(address("accounts:people_roles", tenants.ids()))
     assert response.status_code == 500
     assert fenced(response)
     text = response.content.decode()

@@ -12,7 +12,9 @@ from tests.pages.test_access import address
 from tests.pages.world import Tenants
 
 COUNTS = {
-    "accounts:people": 5,
+    "accounts:people": 6,
+    "accounts:people_roles": 4,
+    "accounts:settings": 4,
     "accounts:audit": 5,
     "workspaces:configurations": 5,
     "workspaces:list": 6,

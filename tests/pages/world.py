@@ -77,6 +77,7 @@ class Tenants:
             "cluster": place.cluster.pk,
             "run": place.run.pk,
             "membership": self.somebody[place.workspace.organization_id].pk,
+            "organization_name": place.workspace.organization.name,
             "action": "pause",
             "session": 1,
             **other,

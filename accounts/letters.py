@@ -1,0 +1,34 @@
+"""The mails about people and organizations. Posted within the transaction of what they tell about."""
+
+from __future__ import annotations
+
+from accounts.audit import Actor
+from accounts.models import Organization, User
+from portal import mail
+
+
+def send(to: str, subject: str, *paragraphs: str) -> None:
+    """A letter in the form that all of ours have."""
+    mail.post(to=to, subject=subject, text="\n\n".join(["Hello,", *paragraphs, "The Bodo Cloud Platform"]) + "\n")
+
+
+def removed(*, actor: Actor, organization: Organization, user: User) -> None:
+    """To somebody whom others removed."""
+    send(
+        user.email,
+        f"You were removed from {organization}",
+        f"{actor.label} removed you from the organization {organization}. You no longer see it or its workspaces, and "
+        "API tokens that you made there no longer work.",
+        "If you think that this is a mistake, ask the person who did it.",
+    )
+
+
+def organization_deleted(*, actor: Actor, organization: Organization, owner: User) -> None:
+    """To each owner of an organization that is gone."""
+    send(
+        owner.email,
+        f"The organization {organization} was deleted",
+        f"{actor.label} deleted the organization {organization}. Nobody can enter it any more. Its audit log and its "
+        "bills are kept by the operators of this portal.",
+        "If you think that this is a mistake, tell them soon.",
+    )
