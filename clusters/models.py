@@ -62,16 +62,17 @@ class ClusterQuerySet(models.QuerySet["Cluster"]):
         return self.filter(name__icontains=text) if text else self
 
     def usable(self) -> ClusterQuerySet:
-        """Those on which a run can be put: running, paused, or on the way to running."""
+        """Those on which any run can be put: running, paused, or on the way to running."""
         usable = {S.NEW, S.INPROGRESS, S.INITIALIZING, S.RUNNING, S.PAUSING, S.PAUSED}
-        return self.filter(status__in=usable).exclude(target__in=[Target.STOPPED, Target.TERMINATED])
+        return self.filter(status__in=usable, dedicated_to=None).exclude(target__in=[Target.STOPPED, Target.TERMINATED])
 
 
 class Cluster(Reconciled):
     """Machines that run Bodo. ``target`` is what people want, ``status`` how far it is.
 
     ``instances`` is wanted, ``deployed_instances`` is there. ``generation`` grows with each restart and
-    ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself.
+    ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself;
+    ``dedicated_to`` the one for which it was made and with which it is removed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -92,6 +93,7 @@ class Cluster(Reconciled):
     status_at = models.DateTimeField(default=timezone.now)
     target = models.CharField(max_length=20, default=Target.RUNNING.value)
     busy_with = models.UUIDField(null=True, editable=False)
+    dedicated_to = models.UUIDField(null=True, editable=False)
     last_activity_at = models.DateTimeField(default=timezone.now)
     nodes = models.JSONField(default=list, editable=False)
     ledger_length = models.PositiveIntegerField(default=0, editable=False)

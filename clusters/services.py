@@ -90,8 +90,10 @@ def create_cluster(
     auto_stop_minutes: int = 0,
     description: str = "",
     tags: dict[str, str] | None = None,
+    dedicated_to: UUID | None = None,
 ) -> Cluster:
-    """A cluster, to be deployed. Minutes of 0 mean never. Raises UserError(NameTaken, WorkspaceNotReady)."""
+    """A cluster, to be deployed. Minutes of 0 mean never. One that is ``dedicated_to`` a run takes no other run, and
+    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady)."""
     place = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
         raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
@@ -107,6 +109,7 @@ def create_cluster(
                 auto_stop_minutes=auto_stop_minutes,
                 description=description,
                 tags=tags or {},
+                dedicated_to=dedicated_to,
                 created_by=actor.user,
             )
     except IntegrityError:
@@ -128,8 +131,8 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
     if refusal:
         raise UserError("NotNow", f"{row.name} is {row.status}. {refusal}", "Its page shows what can be done now.")
     row.target = action.target
-    if action.restarts:
-        row.generation += 1
+    if action.restarts or (row.status == S.FAILED and action.target is Target.RUNNING):
+        row.generation += 1  # what is left of failed machines must not be taken for new ones
     row.failure_code = row.failure_message = row.failure_hint = ""
     if actor.kind != "system":
         row.last_activity_at = timezone.now()

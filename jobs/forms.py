@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from accounts.forms import NameField
 from clusters.models import Cluster
 from jobs.models import RunStatus
+from jobs.spec import JobSpec
 from portal.clouds.base import CloudError, LaunchMode
 from portal.clouds.environment import refusal_of
 from workspaces.clouds import cloud_of
@@ -108,6 +109,11 @@ class RunForm(forms.Form):
     def clean_mode(self) -> LaunchMode:
         """As the cloud interface has it."""
         return LaunchMode(self.cleaned_data["mode"])
+
+    def spec(self) -> JobSpec:
+        """What was asked for."""
+        names = ("file", "arguments", "environment", "mode", "timeout_minutes", "auto_resume")
+        return JobSpec(**{name: self.cleaned_data[name] for name in names})
 
 
 class PlainSelect(forms.Select):

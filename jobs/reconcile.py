@@ -1,14 +1,16 @@
-"""How a run is made true: claim the cluster, start the process once, find its exit, give the cluster back.
+"""How a run is made true: bring its code, claim the cluster, start the process once, find its exit, try again where
+that was asked for, give the cluster back.
 
 claimed, not started → started again by the same id, which gives the first start's process
 started, not saved   → the same
 ended, not saved     → the exit is found again
 cluster gone         → the process is LOST, and the cluster's own state says why
+ended, to be retried → PENDING again, with the next attempt's process id
+ended for good       → in the same transaction the cluster is given back, and paused or removed where that was asked for
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import defaultdict
 from datetime import datetime, timedelta
@@ -21,32 +23,33 @@ from django.utils import timezone
 
 from accounts import audit
 from clusters import services as clusters
-from clusters.ledger import RESTART
-from clusters.models import Cluster, ClusterStatus, Transition, TransitionKind
+from clusters.models import Cluster, ClusterStatus
 from clusters.services import ACTIONS
-from jobs import services
-from jobs.models import TRANSITIONS, Run, RunReason, RunStatus, RunTarget
+from jobs import exits, services
+from jobs.models import TRANSITIONS, Run, RunAttempt, RunReason, RunStatus, RunTarget
+from jobs.prepare import discard, is_fetched, prepare
 from portal import crypto, events, queue
 from portal.clouds.base import (
     Cloud,
     CloudError,
     Event,
     Exit,
-    ExitReason,
-    LaunchMode,
     Pending,
-    Process,
     Settled,
     Step,
     Target,
 )
 from portal.errors import UserError
+from portal.models import record_event
 from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
 
 logger = logging.getLogger(__name__)
 S = RunStatus
+FETCH_LOOK = 0.5
+"""Seconds between two looks at a source that is being fetched."""
+
 LOOK_AGAIN = 5.0
 """Seconds until a run looks again by itself; exits are found sooner, by ``poll_runs``."""
 
@@ -77,7 +80,7 @@ class RunMachine(Machine[Run]):
         """Start what is first in the queue; end what was cancelled; find the exit of what runs."""
         cloud = cloud_of(row.cluster.workspace.cloud_configuration)
         if row.status == S.PENDING:
-            return self._start(row, cloud)
+            return self._cancel(row, cloud) if row.target == RunTarget.CANCELLED else self._start(row, cloud)
         if row.handle.get("exit"):
             return Step(row.handle, Settled())
         found = cloud.poll([row.handle])[0]
@@ -85,12 +88,36 @@ class RunMachine(Machine[Run]):
             cloud.stop(row.cluster.handle, row.handle)
         if found is None:
             return Step(row.handle, Pending(LOOK_AGAIN))
-        return Step({**row.handle, "exit": _exit_as_json(found)}, Settled())
+        return Step({**row.handle, "exit": exits.as_json(found)}, Settled())
+
+    def _cancel(self, row: Run, cloud: Cloud) -> Step:
+        """One that waits. If it has the cluster, it may have a process whose start was not recorded: it is ended."""
+        found = None
+        if row.cluster.busy_with == row.pk:
+            found = cloud.find(row.cluster.handle, row.process_id)
+        if found is None:
+            return Step(row.handle, Settled())
+        return Step({**row.handle, **found, **_size(row.cluster, 0)}, Pending(0))
 
     def _start(self, row: Run, cloud: Cloud) -> Step:
-        if row.target == RunTarget.CANCELLED and row.cluster.busy_with != row.pk:
-            return Step(row.handle, Settled())
-        # One that is cancelled but has the cluster may have a process whose start was not recorded: find it, to end it.
+        now = timezone.now()
+        if row.not_before and row.not_before > now:
+            return Step(row.handle, Pending((row.not_before - now).total_seconds()))
+        first = Run.objects.queued_on(row.cluster_id).first()
+        if first is None or first.pk != row.pk:
+            return self._wait(row)
+        mine = row.cluster.free or row.cluster.busy_with == row.pk
+        if not mine and not is_fetched(row):
+            return self._wait(row)
+        environment = crypto.unseal(row.environment)
+        prepared = prepare(row, cloud, environment)
+        if prepared is None:
+            return Step({**row.handle, "fetching": True}, Pending(FETCH_LOOK))
+        source = {"commit": prepared.commit, "digest": prepared.digest}
+        if is_fetched(row) and row.handle.get("source") != source:
+            # Known before the start, so that after a crash in between we still say what it is that runs.
+            event = Event("source", f"Fetched {prepared.commit[:12] or prepared.digest[:12]}")
+            return Step({"source": source}, Pending(0), [event])
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
             cluster = clusters.claim(row.cluster_id, row.pk) if first is not None and first.pk == row.pk else None
@@ -98,38 +125,49 @@ class RunMachine(Machine[Run]):
             return self._wait(row)
         if cluster.status != ClusterStatus.RUNNING:
             clusters.release(row.cluster_id, row.pk)
-            return Step(row.handle, Settled()) if row.target == RunTarget.CANCELLED else self._wait(row)
+            return self._wait(row)
         kinds = cloud.instance_types(row.cluster.workspace.region)
         cores = next((kind.cores for kind in kinds if kind.name == cluster.instance_type), 0)
         if not cores:
             message = f"The cloud no longer offers {cluster.instance_type}."
             raise CloudError("InstanceTypeUnknown", message, "Stop the cluster and choose another.", permanent=True)
         workers = cores * cluster.deployed_instances
-        process = Process(
-            id=str(row.pk),
-            file=row.file,
-            arguments=row.arguments,
-            environment=crypto.unseal(row.environment),
-            mode=LaunchMode(row.mode),
-            workers=workers,
-            timeout=row.timeout_minutes * 60.0,
-        )
-        ref = cloud.start(cluster.handle, process)
-        message = f"Started on {workers} worker{'s' if workers != 1 else ''} of {cluster.name}"
-        return Step({**ref, "workers": workers}, Pending(LOOK_AGAIN), [Event("start", message)])
+        ref = cloud.start(cluster.handle, prepared.process(row, environment=environment, workers=workers))
+        attempt = f"Attempt {row.attempt} started" if row.attempt > 1 else "Started"
+        message = f"{attempt} on {workers} worker{'s' if workers != 1 else ''} of {cluster.name}"
+        handle = {**ref, "source": source, **_size(cluster, workers)}
+        return Step(handle, Pending(LOOK_AGAIN), [Event("start", message)])
 
     def _wait(self, row: Run) -> Step:
         cluster = Cluster.objects.get(pk=row.cluster_id)
         gone = cluster.target in {Target.STOPPED, Target.TERMINATED}
-        if gone or cluster.status in {ClusterStatus.FAILED, ClusterStatus.STOPPED, ClusterStatus.TERMINATED}:
+        if self._renew(row, cluster):
+            return Step({**row.handle, "renewed": row.attempt}, Pending(LOOK_AGAIN))
+        failed = cluster.status == ClusterStatus.FAILED and bool(cluster.failure_code)  # else it is being made anew
+        if gone or failed or cluster.status in {ClusterStatus.STOPPED, ClusterStatus.TERMINATED}:
             why = cluster.failure_message or f"It is {cluster.status}."
             raise CloudError("ClusterNotAvailable", f"{cluster.name} is not available. {why}", permanent=True)
         if cluster.status == ClusterStatus.PAUSED and cluster.target == Target.PAUSED:
             if not row.auto_resume:
                 raise CloudError("ClusterNotAvailable", f"{cluster.name} is paused.", permanent=True)
-            with contextlib.suppress(UserError):  # somebody else did
-                clusters.act(actor=audit.system(f"run {row.name}"), cluster=cluster, action=ACTIONS["resume"])
+            self._ask(cluster, "resume", f"run {row.name}")
         return Step(row.handle, Pending(LOOK_AGAIN))
+
+    def _renew(self, row: Run, cluster: Cluster) -> bool:
+        """A cluster of its own that lost a machine gets new ones for the next attempt, once for each."""
+        again = row.attempt > 1 and row.handle.get("renewed") != row.attempt
+        if not (again and cluster.dedicated_to == row.pk and cluster.status == ClusterStatus.FAILED):
+            return False
+        return self._ask(cluster, "resume", f"run {row.name}")
+
+    def _ask(self, cluster: Cluster, action: str, reason: str) -> bool:
+        """Ask something of a cluster in the name of the system; False where it cannot be had now."""
+        try:
+            with transaction.atomic():
+                clusters.act(actor=audit.system(reason), cluster=cluster, action=ACTIONS[action])
+        except UserError:
+            return False
+        return True
 
     def apply(self, row: Run, step: Step) -> None:
         """Statuses by what was found."""
@@ -137,9 +175,11 @@ class RunMachine(Machine[Run]):
             if isinstance(step.outcome, Settled):
                 self._end(row, S.CANCELLED, RunReason.CANCELLED)
             elif "workers" in step.handle:
-                row.workers = step.handle["workers"]
-                row.started_at = timezone.now()
-                set_status(row, S.RUNNING)
+                self._started(row)
+            elif row.not_before and row.not_before > timezone.now():
+                set_status(row, S.PENDING, RunReason.RETRYING)
+            elif row.handle.get("fetching"):
+                set_status(row, S.PENDING, RunReason.FETCHING)
             else:
                 busy = Cluster.objects.filter(pk=row.cluster_id, status=ClusterStatus.RUNNING).exists()
                 set_status(row, S.PENDING, RunReason.QUEUED if busy else RunReason.WAITING)
@@ -150,25 +190,67 @@ class RunMachine(Machine[Run]):
             if row.target == RunTarget.CANCELLED:
                 set_status(row, S.CANCELLING, RunReason.CANCELLED)
 
+    def _started(self, row: Run) -> None:
+        now = timezone.now()
+        row.workers = row.handle["workers"]
+        row.instances, row.instance_type = row.handle["instances"], row.handle["instance_type"]
+        row.started_at = row.started_at or now
+        row.not_before = None
+        set_status(row, S.RUNNING)
+        RunAttempt.objects.update_or_create(
+            run=row,
+            number=row.attempt,
+            defaults={
+                "handle": row.handle,
+                "workers": row.workers,
+                "started_at": now,
+                **row.handle.get("source", {}),
+            },
+        )
+        transaction.on_commit(lambda: discard(row))
+
     def _settle(self, row: Run, exit_: dict[str, Any]) -> None:
         row.exit_code = exit_["code"]
-        row.started_at = datetime.fromisoformat(exit_["started"]) if exit_["started"] else row.started_at
-        row.ended_at = datetime.fromisoformat(exit_["ended"])
-        match ExitReason(exit_["reason"]):
-            case ExitReason.EXITED if row.exit_code == 0:
-                self._end(row, S.SUCCEEDED)
-            case ExitReason.EXITED:
-                self._end(row, S.FAILED, RunReason.NON_ZERO_EXIT)
-            case ExitReason.SIGNALLED:
-                self._end(row, S.FAILED, RunReason.SIGNALLED)
-            case ExitReason.TIMEOUT:
-                self._end(row, S.TIMEOUT, RunReason.TIMEOUT)
-            case ExitReason.CANCELLED:
-                self._end(row, S.CANCELLED, RunReason.CANCELLED)
-            case ExitReason.OUT_OF_MEMORY:
-                self._end(row, S.FAILED, RunReason.OUT_OF_MEMORY)
-            case ExitReason.LOST:
-                self._end(row, *_why_lost(row))
+        began = datetime.fromisoformat(exit_["started"]) if exit_["started"] else None
+        if row.attempt == 1:
+            row.started_at = began or row.started_at
+        ended_at = datetime.fromisoformat(exit_["ended"])
+        status, reason = exits.meaning(row, exit_)
+        RunAttempt.objects.filter(run=row, number=row.attempt).update(
+            status=status,
+            reason=reason,
+            exit_code=row.exit_code,
+            detail=exit_.get("detail", "")[:500],
+            ended_at=ended_at,
+            **({"started_at": began} if began else {}),
+        )
+        if self._worth_another(row, status, reason):
+            self._try_again(row, ended_at)
+        else:
+            row.ended_at = ended_at
+            row.detail = exit_.get("detail", "")[:500]
+            self._end(row, status, reason)
+
+    def _worth_another(self, row: Run, status: str, reason: str) -> bool:
+        """Whether another attempt was asked for, is left, and could end otherwise."""
+        if row.target == RunTarget.CANCELLED or row.attempt > row.retries:
+            return False
+        if status == S.TIMEOUT:
+            return row.retry_on_timeout
+        if reason == RunReason.NODE_LOST:
+            return row.cluster.dedicated_to == row.pk
+        return status == S.FAILED
+
+    def _try_again(self, row: Run, ended_at: datetime) -> None:
+        """Back into the queue, where it keeps its place; until its delay has passed, others go first."""
+        row.attempt += 1
+        row.handle = {}
+        row.not_before = ended_at + timedelta(minutes=row.retry_delay_minutes)
+        row.due_at = max(timezone.now(), row.not_before)
+        set_status(row, S.PENDING, RunReason.RETRYING)
+        record_event(row.pk, Event("retry", f"Attempt {row.attempt} of {row.retries + 1} follows"))
+        clusters.release(row.cluster_id, row.pk)
+        transaction.on_commit(lambda: services.wake_next(row.cluster_id))
 
     def fail(self, row: Run, error: CloudError) -> None:
         """It could not be started. One that has a process keeps its cluster for as long as its exit cannot be had: what
@@ -180,15 +262,19 @@ class RunMachine(Machine[Run]):
         if row.target == RunTarget.CANCELLED:
             self._end(row, S.CANCELLED, RunReason.CANCELLED)
             return
-        unavailable = error.code == "ClusterNotAvailable"
         row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
-        self._end(row, S.FAILED, RunReason.CLUSTER_NOT_AVAILABLE if unavailable else RunReason.START_FAILED)
+        self._end(row, S.FAILED, _NOT_STARTED.get(error.code, RunReason.START_FAILED))
 
     def _end(self, row: Run, status: str, reason: str = "") -> None:
         set_status(row, status, reason)
         row.due_at = None
         row.progress_message = ""
         clusters.release(row.cluster_id, row.pk)
+        if row.cluster.dedicated_to == row.pk:
+            self._ask(row.cluster, "delete", f"end of run {row.name}")
+        elif row.pause_on_finish and row.started_at and not Run.objects.queued_on(row.cluster_id).exclude(pk=row.pk):
+            self._ask(row.cluster, "pause", f"end of run {row.name}")
+        transaction.on_commit(lambda: discard(row))
         transaction.on_commit(lambda: services.wake_next(row.cluster_id))
 
     def saved(self, row: Run) -> None:
@@ -196,34 +282,15 @@ class RunMachine(Machine[Run]):
         events.notify(row.workspace_id, f"run-{row.pk}")
 
 
-_REASONS_OF_LOSS = {
-    Target.PAUSED: RunReason.CLUSTER_PAUSED,
-    Target.STOPPED: RunReason.CLUSTER_STOPPED,
-    Target.TERMINATED: RunReason.CLUSTER_DELETED,
-    RESTART: RunReason.CLUSTER_RESTARTED,
+_NOT_STARTED = {
+    "ClusterNotAvailable": RunReason.CLUSTER_NOT_AVAILABLE,
+    "SourceFailed": RunReason.SOURCE_FAILED,
 }
 
 
-def _why_lost(row: Run) -> tuple[RunStatus, RunReason]:
-    """A process that vanished with its machines: what happened to the cluster first since it started says why, also
-    where the cluster has gone on since."""
-    since = Q(at__gte=row.started_at) if row.started_at else Q()
-    for line in Transition.objects.filter(since, cluster_id=row.cluster_id).order_by("seq"):
-        if line.kind == TransitionKind.REQUEST and line.status in _REASONS_OF_LOSS:
-            return S.CANCELLED, _REASONS_OF_LOSS[line.status]
-        if line.status == ClusterStatus.FAILED:
-            break
-    return S.FAILED, RunReason.NODE_LOST
-
-
-def _exit_as_json(found: Exit) -> dict[str, Any]:
-    return {
-        "reason": found.reason.value,
-        "code": found.code,
-        "started": found.started.isoformat() if found.started else None,
-        "ended": found.ended.isoformat(),
-        "signal": found.signal,
-    }
+def _size(cluster: Cluster, workers: int) -> dict[str, Any]:
+    """What of the cluster an attempt had, for the record; in the handle until the attempt's row is made."""
+    return {"workers": workers, "instances": cluster.deployed_instances, "instance_type": cluster.instance_type}
 
 
 def poll_runs() -> int:
@@ -252,7 +319,7 @@ def _note_exit(run: Run, found: Exit) -> bool:
     now = timezone.now()
     free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
     noted = Run.objects.filter(free, pk=run.pk, due_at__isnull=False, handle=run.handle).update(
-        handle={**run.handle, "exit": _exit_as_json(found)}, due_at=now
+        handle={**run.handle, "exit": exits.as_json(found)}, due_at=now
     )
     if noted:
         queue.send("run", run.pk)

@@ -9,10 +9,12 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
+from clusters import services as clusters
 from clusters.models import Cluster, ClusterStatus
-from jobs.models import MAX_QUEUED, Run, RunTarget
-from portal import crypto, events, queue
-from portal.clouds.base import LaunchMode, Target
+from jobs.models import MAX_QUEUED, JobTemplate, Run, RunStatus, RunTarget
+from jobs.spec import JobSpec, NewCluster, Place
+from portal import events, queue
+from portal.clouds.base import Target
 from portal.errors import UserError
 from workspaces.models import Workspace
 
@@ -22,57 +24,79 @@ def submit_run(
     *,
     actor: Actor,
     workspace: Workspace,
-    cluster: Cluster,
     name: str,
-    file: str,
-    arguments: list[str],
-    environment: dict[str, str],
-    mode: LaunchMode,
-    timeout_minutes: int,
-    auto_resume: bool,
+    spec: JobSpec,
+    place: Place,
+    template: JobTemplate | None = None,
 ) -> Run:
-    """Put a run into its cluster's queue. Raises UserError(ClusterNotAvailable, QueueFull)."""
-    place = Cluster.objects.in_workspace(workspace).select_for_update().filter(pk=cluster.pk).usable().first()
-    if place is None:
-        raise UserError(
-            "ClusterNotAvailable", "The cluster is stopped, failed or gone.", "Choose another, or resume it."
-        )
-    resting = place.target == Target.PAUSED or place.status in {ClusterStatus.PAUSED, ClusterStatus.PAUSING}
-    if resting and not auto_resume:
-        raise UserError(
-            "ClusterNotAvailable", f"{place.name} is {place.status}.", "Resume it, or let the run resume it."
-        )
-    if Run.objects.queued_on(place.pk).count() >= MAX_QUEUED:
-        raise UserError(
-            "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
-        )
-    # Submitting is activity: otherwise the cluster could be let go before the run has it.
-    Cluster.objects.filter(pk=place.pk).update(last_activity_at=timezone.now())
-    run = Run.objects.create(
+    """Put a run into its cluster's queue; for a ``NewCluster``, make that first.
+
+    Raises UserError(ClusterNotAvailable, QueueFull, NameTaken, WorkspaceNotReady).
+    """
+    run = Run(
         workspace=workspace,
-        cluster=place,
         name=name,
-        file=file,
-        arguments=arguments,
-        environment=crypto.seal(environment) if environment else "",
-        environment_keys=sorted(environment),
-        mode=mode.value,
-        timeout_minutes=timeout_minutes,
-        auto_resume=auto_resume,
+        template=template,
+        template_revision=template.revision if template else None,
         requested_by=actor.user,
     )
+    run.take(spec)
+    if isinstance(place, NewCluster):
+        run.cluster = _make_cluster(actor, run, place)
+    else:
+        run.cluster = _queue_of(workspace, place, spec)
+    run.save(force_insert=True)
     audit.record(
         actor,
         "run.submit",
         run,
         organization=workspace.organization,
         workspace=workspace.name,
-        cluster=place.name,
-        file=file,
-        mode=mode.value,
+        cluster=run.cluster.name,
+        template=template.name if template else "",
+        code_type=run.code_type,
+        source=run.source_location or run.source_type,
+        file=run.file,
+        mode=run.mode,
     )
     nudge(run)
     return run
+
+
+def _queue_of(workspace: Workspace, cluster: Cluster, spec: JobSpec) -> Cluster:
+    """The cluster, locked, if it takes one more run."""
+    place = Cluster.objects.in_workspace(workspace).select_for_update().filter(pk=cluster.pk).usable().first()
+    if place is None:
+        raise UserError(
+            "ClusterNotAvailable", "The cluster is stopped, failed or gone.", "Choose another, or resume it."
+        )
+    resting = place.target == Target.PAUSED or place.status in {ClusterStatus.PAUSED, ClusterStatus.PAUSING}
+    if resting and not spec.auto_resume:
+        raise UserError(
+            "ClusterNotAvailable", f"{place.name} is {place.status}.", "Resume it, or let the run resume it."
+        )
+    if Run.objects.filter(cluster=place, status=RunStatus.PENDING).count() >= MAX_QUEUED:
+        raise UserError(
+            "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
+        )
+    # Submitting is activity: otherwise the cluster could be let go before the run has it.
+    Cluster.objects.filter(pk=place.pk).update(last_activity_at=timezone.now())
+    return place
+
+
+def _make_cluster(actor: Actor, run: Run, wanted: NewCluster) -> Cluster:
+    """A cluster for this run alone. It never goes to rest by itself: the run's end removes it."""
+    return clusters.create_cluster(
+        actor=actor,
+        workspace=run.workspace,
+        name=f"{run.name[:80]} {str(run.pk)[:8]}",
+        instance_type=wanted.instance_type,
+        instances=wanted.instances,
+        release=wanted.release,
+        description=f"Made for the job {run.name}, and removed with it.",
+        tags=run.tags,
+        dedicated_to=run.pk,
+    )
 
 
 @transaction.atomic

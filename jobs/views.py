@@ -77,7 +77,13 @@ def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     form = RunForm(posted(request), workspace=workspace, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
-            run = services.submit_run(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
+            run = services.submit_run(
+                actor=actor_of(request),
+                workspace=workspace,
+                name=form.cleaned_data["name"],
+                spec=form.spec(),
+                place=form.cleaned_data["cluster"],
+            )
             return done(request, "jobs:detail", workspace.pk, run.pk)
         except UserError as error:
             form.add_error("cluster", f"{error.message} {error.hint}".strip())

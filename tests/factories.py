@@ -15,7 +15,7 @@ from accounts.audit import SYSTEM, Actor
 from accounts.models import Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from clusters.models import Cluster
-from jobs.models import Run
+from jobs.models import JobTemplate, Run
 from workspaces.models import CloudConfiguration, Provider, Workspace, WorkspaceMembership, WorkspaceStatus
 
 PASSWORD = "correct horse battery staple"
@@ -111,6 +111,12 @@ def make_cluster(workspace: Workspace, **fields: Any) -> Cluster:
         **fields,
     }
     return Cluster.objects.create(workspace=workspace, **values)
+
+
+def make_template(workspace: Workspace, **fields: Any) -> JobTemplate:
+    """A template of a Python file."""
+    values: dict[str, Any] = {"name": f"Template {next(_count)}", "file": "job.py", **fields}
+    return JobTemplate.objects.create(workspace=workspace, **values)
 
 
 def make_run(cluster: Cluster, **fields: Any) -> Run:

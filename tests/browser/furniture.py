@@ -30,6 +30,7 @@ from clusters import services as clusters  # noqa: E402
 from clusters.models import Cluster, Transition, TransitionKind  # noqa: E402
 from jobs import services as jobs  # noqa: E402
 from jobs.models import Run  # noqa: E402
+from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
@@ -149,14 +150,15 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         runs[name] = jobs.submit_run(
             actor=who,
             workspace=workspace,
-            cluster=running,
             name=name,
-            file=f"{name.replace(' ', '_')}.py",
-            arguments=["--day", "2026-11-07", "two words"],
-            environment={"API_TOKEN": "not shown"},
-            mode=LaunchMode.SPMD if name == "wide" else LaunchMode.SPAWN,
-            timeout_minutes=30,
-            auto_resume=True,
+            spec=JobSpec(
+                file=f"{name.replace(' ', '_')}.py",
+                arguments=["--day", "2026-11-07", "two words"],
+                environment={"API_TOKEN": "not shown"},
+                mode=LaunchMode.SPMD if name == "wide" else LaunchMode.SPAWN,
+                timeout_minutes=30,
+            ),
+            place=running,
         )
     _wait(lambda: Run.objects.get(pk=runs["hourly export"].pk).status == "RUNNING")
     failed = _statuses(workspace, owner)

@@ -14,60 +14,18 @@ from accounts.models import AuditEvent
 from clusters import reconcile as cluster_reconcile
 from clusters import services as clusters
 from clusters.models import Cluster
-from clusters.services import ACTIONS
 from jobs import reconcile, services
 from jobs.models import MAX_QUEUED, TRANSITIONS, Run, RunReason, RunStatus
+from jobs.spec import JobSpec
 from portal import crypto
 from portal import reconcile as engine
-from portal.clouds.base import ExitReason, LaunchMode, Step
+from portal.clouds.base import ExitReason, Step
 from portal.errors import UserError
 from tests.factories import actor, make_cluster, make_configuration, make_organization, make_run, make_workspace
 from tests.fakes import FakeCloud, Killed, Workers, denied, throttled, unreachable
+from tests.jobs.flow import act, cancel, now_is, started, submit
 
 S = RunStatus
-
-
-@pytest.fixture
-def cluster(fake_cloud: FakeCloud, workers: Workers) -> Cluster:
-    """A running cluster of one machine with two cores."""
-    fake_cloud.looks, fake_cloud.going, fake_cloud.disks = 0, 0, False
-    workspace = make_workspace(make_organization())
-    found = clusters.create_cluster(
-        actor=actor(), workspace=workspace, name="c", instance_type="local.2x", instances=1, release="2026.10"
-    )
-    workers.work()
-    workers.periodic.append(reconcile.poll_runs)
-    return found
-
-
-def submit(cluster: Cluster, **fields: Any) -> Run:
-    values: dict[str, Any] = {
-        "name": "r",
-        "file": "job.py",
-        "arguments": ["--n", "1"],
-        "environment": {},
-        "mode": LaunchMode.SPAWN,
-        "timeout_minutes": 60,
-        "auto_resume": True,
-        **fields,
-    }
-    return services.submit_run(actor=actor(), workspace=cluster.workspace, cluster=cluster, **values)
-
-
-def act(cluster: Cluster, name: str) -> None:
-    clusters.act(actor=actor(), cluster=cluster, action=ACTIONS[name])
-
-
-def now_is(row: Any) -> tuple[str, str]:
-    row.refresh_from_db()
-    return row.status, row.get_reason_display() if isinstance(row, Run) else row.failure_code
-
-
-def started(cluster: Cluster, workers: Workers, **fields: Any) -> Run:
-    run = submit(cluster, **fields)
-    workers.work(seconds=1)
-    assert now_is(run) == ("RUNNING", "")
-    return run
 
 
 # --- the way of a run -----------------------------------------------------------------------------------------------
@@ -193,10 +151,6 @@ def test_submitting_is_activity(cluster: Cluster, workers: Workers) -> None:
 
 
 # --- cancelling -----------------------------------------------------------------------------------------------------
-
-
-def cancel(run: Run) -> None:
-    services.cancel_run(actor=actor(), run=run)
 
 
 def test_cancelling_what_waits(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
@@ -499,18 +453,7 @@ def test_a_run_is_not_seen_from_another_workspace(cluster: Cluster) -> None:
     other = make_workspace(make_organization())
     assert not Run.objects.in_workspace(other).exists()
     with pytest.raises(UserError, match="ClusterNotAvailable"):
-        services.submit_run(
-            actor=actor(),
-            workspace=other,
-            cluster=cluster,
-            name="r",
-            file="job.py",
-            arguments=[],
-            environment={},
-            mode=LaunchMode.SPAWN,
-            timeout_minutes=1,
-            auto_resume=True,
-        )
+        services.submit_run(actor=actor(), workspace=other, name="r", spec=JobSpec(file="job.py"), place=cluster)
 
 
 def test_an_answer_of_a_start_is_kept_although_it_was_cancelled_meanwhile(

@@ -20,8 +20,6 @@ from accounts.services import add_member, create_organization
 from accounts.services_impersonation import end_impersonation, start_impersonation
 from clusters import services as clusters
 from jobs import services as jobs
-from portal.clouds.base import LaunchMode
-from tests.factories import (
     actor,
     add_to_organization,
     make_configuration,
@@ -31,6 +29,9 @@ from tests.factories import (
     make_workspace,
     stay_away,
 )
+from jobs.services_templates import create_template, delete_template, update_template
+from jobs.spec import JobSpec, Source
+from tests.factories import (, actor, make_configuration, make_session, make_template, make_workspace, stay_away
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 
@@ -185,15 +186,34 @@ WRITES: dict[str, tuple[str, Write]] = {
         lambda t, by: jobs.submit_run(
             **by,
             workspace=t.lab.workspace,
-            cluster=t.lab.cluster,
             name="run",
-            file="job.py",
-            arguments=[],
-            environment={"TOKEN": "not-in-any-log"},
-            mode=LaunchMode.SPAWN,
-            timeout_minutes=1,
-            auto_resume=False,
+            spec=JobSpec(file="job.py", environment={"TOKEN": "not-in-any-log"}, auto_resume=False),
+            place=t.lab.cluster,
         ),
+    ),
+    "jobs.services_templates.create_template": (
+        "template.create",
+        lambda t, by: create_template(
+            **by,
+            workspace=t.lab.workspace,
+            name="nightly",
+            spec=JobSpec(file="job.py", environment={"TOKEN": "not-in-any-log"}, source=Source(token="not-in-any-log")),
+        ),
+    ),
+    "jobs.services_templates.update_template": (
+        "template.update",
+        lambda t, by: update_template(
+            **by,
+            template=make_template(t.lab.workspace),
+            name="weekly",
+            spec=JobSpec(file="other.py"),
+            place=None,
+            description="",
+        ),
+    ),
+    "jobs.services_templates.delete_template": (
+        "template.delete",
+        lambda t, by: delete_template(**by, template=make_template(t.lab.workspace)),
     ),
     "jobs.services.cancel_run": ("run.cancel", lambda t, by: jobs.cancel_run(**by, run=t.lab.run)),
 }
@@ -203,6 +223,10 @@ PERSONAL = ("session.end",)
 """What a person does about themselves happens in no organization."""
 
 MAKES_ITS_OWN = (
+    *(
+        "update_template",
+        "delete_template",
+    ),
     *("delete_configuration", "delete_workspace", "end_impersonation"),
     *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization"),
 )

@@ -1,4 +1,4 @@
-"""Runs: Python files of a workspace, run with Bodo on a cluster."""
+"""Runs of jobs on clusters, and their attempts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from django.utils.functional import cached_property
 
 from accounts.models import User
 from clusters.models import Cluster
-from portal.clouds.base import LaunchMode
+from jobs.models.definition import JobDefinition
+from jobs.models.templates import JobTemplate
 from portal.models import NextNumber, Reconciled
 from workspaces.models import Workspace
 
@@ -40,10 +41,11 @@ S = RunStatus
 _ENDS = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.TIMEOUT})
 TRANSITIONS: dict[str, frozenset[str]] = {
     S.PENDING: frozenset({S.RUNNING, S.FAILED, S.CANCELLED}),
-    S.RUNNING: frozenset({S.CANCELLING}) | _ENDS,
+    S.RUNNING: frozenset({S.CANCELLING, S.PENDING}) | _ENDS,
     S.CANCELLING: _ENDS,
     **dict.fromkeys(_ENDS, frozenset()),
 }
+"""PENDING → RUNNING → an end; back to PENDING where a failed attempt is followed by another."""
 
 
 class RunReason(models.TextChoices):
@@ -52,18 +54,23 @@ class RunReason(models.TextChoices):
     SUBMITTED = "Submitted", "Recently submitted"
     QUEUED = "Queued", "In queue"
     WAITING = "WaitingForCluster", "Waiting for the cluster"
+    FETCHING = "FetchingSource", "Fetching the source"
+    RETRYING = "Retrying", "Waiting to try again"
     NONE = "", ""
     NON_ZERO_EXIT = "NonZeroExitCode", "NonZeroExitCode"
     SIGNALLED = "Signalled", "Ended by a signal"
     TIMEOUT = "Timeout", "Timeout"
     CANCELLED = "Cancelled", "Cancelled by user"
+    RANK_FAILED = "RankFailed", "One of its ranks failed"
     OUT_OF_MEMORY = "OutOfMemory", "Out of memory"
+    DISK_FULL = "DiskFull", "The disk was full"
     NODE_LOST = "NodeLost", "A node of the cluster was lost"
     CLUSTER_PAUSED = "ClusterPaused", "The cluster was paused"
     CLUSTER_STOPPED = "ClusterStopped", "The cluster was stopped"
     CLUSTER_DELETED = "ClusterDeleted", "The cluster was deleted"
     CLUSTER_RESTARTED = "ClusterRestarted", "The cluster was restarted"
     CLUSTER_NOT_AVAILABLE = "ClusterNotAvailable", "The cluster is not available"
+    SOURCE_FAILED = "SourceFailed", "The source could not be fetched"
     START_FAILED = "StartFailed", "It could not be started"
 
 
@@ -82,37 +89,44 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(workspace=workspace)
 
     def queued_on(self, cluster_id: uuid.UUID) -> RunQuerySet:
-        """Those waiting for a cluster, first come first."""
-        return self.filter(cluster_id=cluster_id, status=RunStatus.PENDING).order_by("number")
+        """Those waiting for a cluster, first come first. One that waits to try again lets others go first."""
+        return self.waiting().filter(cluster_id=cluster_id).order_by("number")
+
+    def waiting(self) -> RunQuerySet:
+        """Those that would start if they could."""
+        due = Q(not_before=None) | Q(not_before__lte=timezone.now())
+        return self.filter(due, status=RunStatus.PENDING)
 
     def active(self) -> RunQuerySet:
         """Those with a process."""
         return self.filter(status__in=[RunStatus.RUNNING, RunStatus.CANCELLING])
 
 
-class Run(Reconciled):
-    """One execution of a file on a cluster. ``handle`` is the reference of its process.
+class Run(Reconciled, JobDefinition):
+    """One job on a cluster, from its submission to its end. ``handle`` is the reference of the process of its newest
+    attempt. ``number`` is the place in the queue of its cluster.
 
-    ``environment`` is sealed: its values may be secrets. ``number`` is the place in the queue of its cluster.
+    What it runs was copied at submission: a template that changes later changes no run. ``instance_type`` and
+    ``instances`` are those of the cluster when the newest attempt started.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     number = models.BigIntegerField(unique=True, editable=False, db_default=NextNumber("jobs_run_number"))
     workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="runs")
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="runs")
+    template = models.ForeignKey(JobTemplate, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
+    template_revision = models.PositiveIntegerField(null=True, blank=True)
     name = models.CharField(max_length=100)
-    file = models.CharField(max_length=1000)
-    arguments = models.JSONField(default=list)
-    environment = models.TextField(blank=True, editable=False)
-    environment_keys = models.JSONField(default=list)
-    mode = models.CharField(max_length=10, choices=[(mode.value, mode.value) for mode in LaunchMode])
+    attempt = models.PositiveSmallIntegerField(default=1)
+    not_before = models.DateTimeField(null=True, blank=True)
     workers = models.PositiveIntegerField(default=0)
-    timeout_minutes = models.PositiveIntegerField(default=60)
-    auto_resume = models.BooleanField(default=True)
+    instance_type = models.CharField(max_length=60, blank=True)
+    instances = models.PositiveIntegerField(default=0)
     status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.PENDING)
     target = models.CharField(max_length=12, choices=RunTarget.choices, default=RunTarget.FINISHED)
     reason = models.CharField(max_length=30, choices=RunReason.choices, default=RunReason.SUBMITTED, blank=True)
     exit_code = models.IntegerField(null=True)
+    detail = models.CharField(max_length=500, blank=True)
     requested_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
@@ -132,6 +146,7 @@ class Run(Reconciled):
             models.Index(fields=["workspace", "status", "-number"], name="run_by_status"),
             models.Index(fields=["cluster", "number"], condition=Q(status="PENDING"), name="run_queue"),
             models.Index(fields=["cluster", "-number"], name="run_by_cluster"),
+            models.Index(fields=["template", "-number"], name="run_by_template"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="run_by_name"),  # for ``name__icontains``
         ]
 
@@ -141,6 +156,11 @@ class Run(Reconciled):
     def get_absolute_url(self) -> str:
         """The run's page."""
         return reverse("jobs:detail", args=[self.workspace_id, self.pk])
+
+    @property
+    def process_id(self) -> str:
+        """By which the cloud knows the process of the newest attempt, before and after it was started."""
+        return str(self.pk) if self.attempt == 1 else f"{self.pk}-{self.attempt}"
 
     @property
     def ended(self) -> bool:
@@ -157,19 +177,54 @@ class Run(Reconciled):
     @cached_property
     def queue_position(self) -> int | None:
         """1 for the next to start; None once it has started. ``find_queue_positions`` asks for many at once."""
-        if self.status != RunStatus.PENDING:
+        if self.status != RunStatus.PENDING or self.reason == RunReason.RETRYING:
             return None
         return Run.objects.queued_on(self.cluster_id).filter(number__lte=self.number).count()
 
 
+class RunAttemptQuerySet(models.QuerySet["RunAttempt"]):
+    """Attempts."""
+
+    def of(self, run: Run) -> RunAttemptQuerySet:
+        """Those of one run, newest first."""
+        return self.filter(run=run).order_by("-number")
+
+
+class RunAttempt(models.Model):
+    """One process of a run: made when it has started, closed when its exit was found.
+
+    ``commit`` is what a git source was at; ``digest`` is the SHA-256 of the file or bundle that ran. ``detail`` says in
+    a sentence how it ended.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempt_rows")
+    number = models.PositiveSmallIntegerField()
+    handle = models.JSONField(default=dict, editable=False)
+    workers = models.PositiveIntegerField(default=0)
+    commit = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(max_length=12, choices=RunStatus.choices, default=RunStatus.RUNNING)
+    reason = models.CharField(max_length=30, choices=RunReason.choices, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+
+    objects = RunAttemptQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="attempt_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.run}, attempt {self.number}"
+
+
 def find_queue_positions(runs: Iterable[Run]) -> None:
     """Set ``queue_position`` of all that wait, with one query."""
-    waiting = [run for run in runs if run.status == RunStatus.PENDING]
+    waiting = [run for run in runs if run.status == RunStatus.PENDING and run.reason != RunReason.RETRYING]
     if not waiting:
         return
-    before = Run.objects.filter(
-        cluster=OuterRef("cluster"), status=RunStatus.PENDING, number__lte=OuterRef("number")
-    ).order_by()
+    before = Run.objects.waiting().filter(cluster=OuterRef("cluster"), number__lte=OuterRef("number")).order_by()
     position = Subquery(before.values("cluster").annotate(count=Count("pk")).values("count"))
     found = Run.objects.filter(pk__in=[run.pk for run in waiting]).annotate(position=position)
     positions = dict(found.values_list("pk", "position"))

@@ -1,0 +1,95 @@
+"""The columns that a template and a run share: everything that says what is to be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import models
+
+from jobs.spec import CodeType, JobSpec, Retry, Source, SourceType
+from portal import crypto
+from portal.clouds.base import LaunchMode
+
+
+def _choices(kinds: Iterable[Any]) -> list[tuple[str, str]]:
+    return [(kind.value, kind.value) for kind in kinds]
+
+
+class JobDefinition(models.Model):
+    """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only."""
+
+    code_type = models.CharField(max_length=10, choices=_choices(CodeType), default=CodeType.PYTHON.value)
+    source_type = models.CharField(max_length=10, choices=_choices(SourceType), default=SourceType.WORKSPACE.value)
+    source_location = models.CharField(max_length=2000, blank=True)
+    source_reference = models.CharField(max_length=250, blank=True)
+    source_username = models.CharField(max_length=250, blank=True)
+    source_token = models.TextField(blank=True, editable=False)
+    file = models.CharField(max_length=1000, blank=True)
+    sql = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    arguments = models.JSONField(default=list, blank=True)
+    environment = models.TextField(blank=True, editable=False)
+    environment_keys = models.JSONField(default=list, blank=True)
+    mode = models.CharField(max_length=10, choices=_choices(LaunchMode), default=LaunchMode.SPAWN.value)
+    retries = models.PositiveSmallIntegerField(default=0)
+    retry_delay_minutes = models.PositiveIntegerField(default=1)
+    retry_on_timeout = models.BooleanField(default=False)
+    timeout_minutes = models.PositiveIntegerField(default=60)
+    auto_resume = models.BooleanField(default=True)
+    pause_on_finish = models.BooleanField(default=False)
+    tags = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        abstract = True
+
+    def take(self, spec: JobSpec) -> None:
+        """Take a job over into the columns. Does not save."""
+        self.code_type = spec.code_type.value
+        self.source_type = spec.source.type.value
+        self.source_location = spec.source.location
+        self.source_reference = spec.source.reference
+        self.source_username = spec.source.username
+        self.source_token = crypto.seal({"token": spec.source.token}) if spec.source.token else ""
+        self.file = spec.file
+        self.sql = spec.sql
+        self.parameters = dict(spec.parameters)
+        self.arguments = list(spec.arguments)
+        self.environment = crypto.seal(dict(spec.environment)) if spec.environment else ""
+        self.environment_keys = sorted(spec.environment)
+        self.mode = spec.mode.value
+        self.retries = spec.retry.count
+        self.retry_delay_minutes = spec.retry.delay_minutes
+        self.retry_on_timeout = spec.retry.on_timeout
+        self.timeout_minutes = spec.timeout_minutes
+        self.auto_resume = spec.auto_resume
+        self.pause_on_finish = spec.pause_on_finish
+        self.tags = dict(spec.tags)
+
+    def spec(self) -> JobSpec:
+        """The job, with its secrets unsealed."""
+        return JobSpec(
+            code_type=CodeType(self.code_type),
+            source=self.source(),
+            file=self.file,
+            sql=self.sql,
+            parameters=self.parameters,
+            arguments=self.arguments,
+            environment=crypto.unseal(self.environment),
+            mode=LaunchMode(self.mode),
+            retry=Retry(self.retries, self.retry_delay_minutes, self.retry_on_timeout),
+            timeout_minutes=self.timeout_minutes,
+            auto_resume=self.auto_resume,
+            pause_on_finish=self.pause_on_finish,
+            tags=self.tags,
+        )
+
+    def source(self) -> Source:
+        """Where the code comes from, with its token."""
+        return Source(
+            SourceType(self.source_type),
+            self.source_location,
+            self.source_reference,
+            self.source_username,
+            crypto.unseal(self.source_token).get("token", ""),
+        )

@@ -1,0 +1,142 @@
+"""Attempts that follow a failed one: which failures, how many, when, and what a person sees of them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from clusters.models import Cluster
+from jobs.models import Run, RunAttempt
+from jobs.spec import Retry
+from portal.clouds.base import ExitReason
+from tests.fakes import FakeCloud, Killed, Workers
+from tests.jobs.flow import act, cancel, now_is, started, submit, survive
+
+
+def attempts(run: Run) -> list[tuple[int, str, str, int | None]]:
+    rows = RunAttempt.objects.filter(run=run).order_by("number")
+    return [(row.number, row.status, row.reason, row.exit_code) for row in rows]
+
+
+def test_a_failed_attempt_is_followed_by_others_after_the_delay(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=2, delay_minutes=10))
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=60)
+    assert now_is(run) == ("PENDING", "Waiting to try again")
+    assert (run.queue_position, run.ended_at) == (None, None)
+    cluster.refresh_from_db()
+    assert cluster.busy_with is None  # others may have it meanwhile
+    workers.work(seconds=600)
+    assert now_is(run) == ("RUNNING", "")
+    fake_cloud.finish(f"{run.pk}-2", code=4)
+    workers.work(seconds=700)
+    fake_cloud.finish(f"{run.pk}-3", code=0)
+    workers.work(seconds=60)
+    assert now_is(run) == ("SUCCEEDED", "")
+    assert attempts(run) == [
+        (1, "FAILED", "NonZeroExitCode", 3),
+        (2, "FAILED", "NonZeroExitCode", 4),
+        (3, "SUCCEEDED", "", 0),
+    ]
+    assert run.exit_code == 0
+    assert set(fake_cloud.starts.values()) == {1}
+
+
+def test_the_last_attempt_says_how_the_run_ends(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=0))
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=5)
+    assert now_is(run) == ("RUNNING", "")
+    fake_cloud.finish(f"{run.pk}-2", None, ExitReason.OUT_OF_MEMORY)
+    workers.work(seconds=60)
+    assert now_is(run) == ("FAILED", "Out of memory")
+    assert [row[1:3] for row in attempts(run)] == [("FAILED", "NonZeroExitCode"), ("FAILED", "OutOfMemory")]
+
+
+@pytest.mark.parametrize(("on_timeout", "status"), [(False, "TIMEOUT"), (True, "PENDING")])
+def test_a_timeout_is_tried_again_only_where_that_was_asked_for(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers, on_timeout: bool, status: str
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=5, on_timeout=on_timeout))
+    fake_cloud.finish(run.pk, None, ExitReason.TIMEOUT)
+    workers.work(seconds=30)
+    assert now_is(run)[0] == status
+
+
+def test_what_people_end_is_not_tried_again(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
+    run = started(cluster, workers, retry=Retry(count=5, delay_minutes=0))
+    cancel(run)
+    workers.work(seconds=60)
+    assert now_is(run) == ("CANCELLED", "Cancelled by user")
+    paused = started(cluster, workers, retry=Retry(count=5, delay_minutes=0))
+    act(cluster, "pause")
+    workers.work(seconds=60)
+    assert now_is(paused) == ("CANCELLED", "The cluster was paused")
+
+
+def test_one_that_waits_for_its_next_attempt_can_be_cancelled(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=60))
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=5)
+    cancel(run)
+    workers.work(seconds=5)
+    assert now_is(run) == ("CANCELLED", "Cancelled by user")
+    assert fake_cloud.running() == []
+
+
+def test_others_go_first_during_the_delay_and_then_it_has_its_old_place(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=10))
+    second, third = submit(cluster), submit(cluster)
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=10)
+    assert [now_is(each)[0] for each in (run, second, third)] == ["PENDING", "RUNNING", "PENDING"]
+    workers.work(seconds=900)
+    fake_cloud.finish(second.pk)
+    workers.work(seconds=10)
+    assert [now_is(each)[0] for each in (run, second, third)] == ["RUNNING", "SUCCEEDED", "PENDING"]
+
+
+@pytest.mark.parametrize("step", ["poll", "start"])
+def test_a_worker_that_dies_between_two_attempts_doubles_nothing(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers, step: str
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=0))
+    fake_cloud.finish(run.pk, code=3)
+    fake_cloud.fault(Killed, step, after=True, times=2)
+    survive(workers, 120)
+    assert now_is(run) == ("RUNNING", "")
+    assert run.attempt == 2
+    assert dict(fake_cloud.starts) == {str(run.pk): 1, f"{run.pk}-2": 1}
+    assert [row[0] for row in attempts(run)] == [1, 2]
+
+
+def test_a_lost_machine_of_a_shared_cluster_ends_the_run(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    from clusters import reconcile as cluster_reconcile
+
+    run = started(cluster, workers, retry=Retry(count=5, delay_minutes=0))
+    workers.periodic.append(cluster_reconcile.observe)
+    fake_cloud.vanish(cluster.pk, 0)
+    workers.work(seconds=120)
+    assert now_is(run) == ("FAILED", "A node of the cluster was lost")
+
+
+def test_attempts_keep_what_they_had(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
+    fake_cloud.shared.saved["job.py"] = b"print(1)\n"
+    run = started(cluster, workers)
+    fake_cloud.finish(run.pk, None, ExitReason.SIGNALLED, signal=11)
+    workers.work(seconds=10)
+    row: Any = RunAttempt.objects.get(run=run)
+    run.refresh_from_db()
+    assert (row.workers, run.instances, run.instance_type) == (2, 1, "local.2x")
+    assert row.digest == hashlib.sha256(b"print(1)\n").hexdigest()
+    assert row.handle["process"] == str(run.pk)
