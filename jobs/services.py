@@ -11,7 +11,7 @@ from accounts import audit
 from accounts.audit import Actor
 from clusters import services as clusters
 from clusters.models import Cluster, ClusterStatus
-from jobs.models import MAX_QUEUED, JobTemplate, Run, RunStatus, RunTarget
+from jobs.models import MAX_QUEUED, JobSchedule, JobTemplate, Run, RunStatus, RunTarget
 from jobs.spec import JobSpec, NewCluster, Place
 from portal import events, queue
 from portal.clouds.base import Target
@@ -28,6 +28,7 @@ def submit_run(
     spec: JobSpec,
     place: Place,
     template: JobTemplate | None = None,
+    schedule: JobSchedule | None = None,
 ) -> Run:
     """Put a run into its cluster's queue; for a ``NewCluster``, make that first.
 
@@ -38,6 +39,7 @@ def submit_run(
         name=name,
         template=template,
         template_revision=template.revision if template else None,
+        schedule=schedule,
         requested_by=actor.user,
     )
     run.take(spec)
@@ -61,6 +63,28 @@ def submit_run(
     )
     nudge(run)
     return run
+
+
+def submit_template(*, actor: Actor, template: JobTemplate, schedule: JobSchedule | None = None) -> Run:
+    """Run a template as it stands. Raises UserError as ``submit_run`` does, TemplateGone, and NoCluster where the
+    template does not say where it runs."""
+    rows = JobTemplate.objects.select_related("workspace__organization", "cluster")
+    row = rows.filter(pk=template.pk, deleted_at=None).first()
+    if row is None:
+        raise UserError("TemplateGone", f"The template {template.name} was deleted.", "Choose another one.")
+    if row.place is None:
+        raise UserError(
+            "NoCluster", f"The template {row.name} does not say where it runs.", "Give it a cluster, or choose one now."
+        )
+    return submit_run(
+        actor=actor,
+        workspace=row.workspace,
+        name=row.name,
+        spec=row.spec(),
+        place=row.place,
+        template=row,
+        schedule=schedule,
+    )
 
 
 def _queue_of(workspace: Workspace, cluster: Cluster, spec: JobSpec) -> Cluster:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from clusters.models import Cluster
-from jobs.models import JobTemplate
+from jobs.models import JobSchedule, JobTemplate
 from jobs.spec import JobSpec, NewCluster, Place
 from portal.errors import UserError
 from workspaces.models import Workspace
@@ -85,8 +85,13 @@ def update_template(
 
 @transaction.atomic
 def delete_template(*, actor: Actor, template: JobTemplate) -> None:
-    """Remove a template; its runs stay, and its name is free again. Raises UserError(TemplateGone)."""
+    """Remove a template; its runs stay, and its name is free again. Raises UserError(TemplateGone, TemplateInUse)."""
     row = _locked(template)
+    used = list(JobSchedule.objects.in_workspace(row.workspace).filter(template=row).values_list("name", flat=True))
+    if used:
+        raise UserError(
+            "TemplateInUse", f"{row.name} is used by the schedules {', '.join(used)}.", "Delete or change them first."
+        )
     row.deleted_at = timezone.now()
     row.save(update_fields=["deleted_at"])
     audit.record(actor, "template.delete", row, organization=row.workspace.organization, workspace=row.workspace.name)

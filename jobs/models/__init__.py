@@ -12,11 +12,23 @@ from jobs.models.runs import (
     RunTarget,
     find_queue_positions,
 )
+from jobs.models.schedules import (
+    CatchUp,
+    FireOutcome,
+    JobSchedule,
+    JobScheduleQuerySet,
+    ScheduleFire,
+    ScheduleFireQuerySet,
+)
 from jobs.models.templates import JobTemplate, JobTemplateQuerySet
 
 __all__ = [
     "MAX_QUEUED",
     "TRANSITIONS",
+    "CatchUp",
+    "FireOutcome",
+    "JobSchedule",
+    "JobScheduleQuerySet",
     "JobTemplate",
     "JobTemplateQuerySet",
     "Run",
@@ -26,5 +38,7 @@ __all__ = [
     "RunReason",
     "RunStatus",
     "RunTarget",
+    "ScheduleFire",
+    "ScheduleFireQuerySet",
     "find_queue_positions",
 ]

@@ -116,6 +116,9 @@ class Run(Reconciled, JobDefinition):
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="runs")
     template = models.ForeignKey(JobTemplate, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     template_revision = models.PositiveIntegerField(null=True, blank=True)
+    schedule = models.ForeignKey(
+        "jobs.JobSchedule", null=True, blank=True, on_delete=models.PROTECT, related_name="runs"
+    )
     name = models.CharField(max_length=100)
     attempt = models.PositiveSmallIntegerField(default=1)
     not_before = models.DateTimeField(null=True, blank=True)
@@ -147,6 +150,7 @@ class Run(Reconciled, JobDefinition):
             models.Index(fields=["cluster", "number"], condition=Q(status="PENDING"), name="run_queue"),
             models.Index(fields=["cluster", "-number"], name="run_by_cluster"),
             models.Index(fields=["template", "-number"], name="run_by_template"),
+            models.Index(fields=["schedule", "-number"], name="run_by_schedule"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="run_by_name"),  # for ``name__icontains``
         ]
 

@@ -28,6 +28,13 @@ from jobs import services as jobs
     make_user,
     make_workspace,
     stay_away,
+from jobs.models import JobSchedule
+from jobs.services_schedules import (
+    create_schedule,
+    delete_schedule,
+    run_schedule_now,
+    set_schedule_enabled,
+    update_schedule,
 )
 from jobs.services_templates import create_template, delete_template, update_template
 from jobs.spec import JobSpec, Source
@@ -57,6 +64,12 @@ def _begun(tenants: Tenants) -> Impersonation:
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
     add_to_organization(t.acme, make_user("second"), OrganizationRole.OWNER)
     people.leave_organization(actor=actor, organization=t.acme)
+def _with_schedule(t: Tenants, write: Callable[[JobSchedule], object]) -> object:
+    template = make_template(t.lab.workspace, cluster=t.lab.cluster)
+    schedule = JobSchedule.objects.create(
+        workspace=t.lab.workspace, template=template, name="nightly", cron="0 3 * * *"
+    )
+    return write(schedule)
 
 
 Write = Callable[[Tenants, dict[str, Any]], object]
@@ -215,6 +228,36 @@ WRITES: dict[str, tuple[str, Write]] = {
         "template.delete",
         lambda t, by: delete_template(**by, template=make_template(t.lab.workspace)),
     ),
+    "jobs.services.submit_template": (
+        "run.submit",
+        lambda t, by: jobs.submit_template(**by, template=make_template(t.lab.workspace, cluster=t.lab.cluster)),
+    ),
+    "jobs.services_schedules.create_schedule": (
+        "schedule.create",
+        lambda t, by: create_schedule(
+            **by,
+            workspace=t.lab.workspace,
+            template=make_template(t.lab.workspace, cluster=t.lab.cluster),
+            name="nightly",
+            cron="0 3 * * *",
+        ),
+    ),
+    "jobs.services_schedules.update_schedule": (
+        "schedule.update",
+        lambda t, by: _with_schedule(t, lambda s: update_schedule(**by, schedule=s, template=s.template, name="x")),
+    ),
+    "jobs.services_schedules.set_schedule_enabled": (
+        "schedule.disable",
+        lambda t, by: _with_schedule(t, lambda s: set_schedule_enabled(**by, schedule=s, enabled=False)),
+    ),
+    "jobs.services_schedules.delete_schedule": (
+        "schedule.delete",
+        lambda t, by: _with_schedule(t, lambda s: delete_schedule(**by, schedule=s)),
+    ),
+    "jobs.services_schedules.run_schedule_now": (
+        "schedule.run_now",
+        lambda t, by: _with_schedule(t, lambda s: run_schedule_now(**by, schedule=s)),
+    ),
     "jobs.services.cancel_run": ("run.cancel", lambda t, by: jobs.cancel_run(**by, run=t.lab.run)),
 }
 
@@ -223,6 +266,11 @@ PERSONAL = ("session.end",)
 """What a person does about themselves happens in no organization."""
 
 MAKES_ITS_OWN = (
+    *(
+        "_schedule",
+        "run_schedule_now",
+        "set_schedule_enabled",
+    ),
     *(
         "update_template",
         "delete_template",
