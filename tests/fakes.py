@@ -361,8 +361,9 @@ class FakeFiles:
         return FileEntry(path.rpartition("/")[2], path, "file", len(self.saved.get(path, b"")), datetime.now(UTC))
 
     def open(self, path: str) -> BinaryIO:
-        self._need(path)
-        return io.BytesIO(self.saved[path])
+        if not self.anything:
+            self._need(path)
+        return io.BytesIO(self.saved.get(path, b""))
 
     def save(self, path: str, chunks: Iterator[bytes]) -> int:
         self.saved[path] = b"".join(chunks)

@@ -277,6 +277,9 @@ MAKES_ITS_OWN = (
     ),
     *("delete_configuration", "delete_workspace", "end_impersonation"),
     *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization"),
+    *("_schedule", "run_schedule_now", "set_schedule_enabled", "update_template"),
+    *("delete_template", "delete_configuration", "delete_workspace", "end_impersonation"),
+    *("lock_user", "unlock_user", "warn_user"),
 )
 """What these write upon is made in the table above."""
 
