@@ -19,7 +19,7 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from accounts.services_impersonation import end_impersonation, start_impersonation
 from clusters import services as clusters
-from jobs import services as jobs
+from tests.factories import (
     actor,
     add_to_organization,
     make_configuration,
@@ -28,17 +28,8 @@ from jobs import services as jobs
     make_user,
     make_workspace,
     stay_away,
-from jobs.models import JobSchedule
-from jobs.services_schedules import (
-    create_schedule,
-    delete_schedule,
-    run_schedule_now,
-    set_schedule_enabled,
-    update_schedule,
 )
-from jobs.services_templates import create_template, delete_template, update_template
-from jobs.spec import JobSpec, Source
-from tests.factories import (, actor, make_configuration, make_session, make_template, make_workspace, stay_away
+from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 
@@ -64,12 +55,6 @@ def _begun(tenants: Tenants) -> Impersonation:
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
     add_to_organization(t.acme, make_user("second"), OrganizationRole.OWNER)
     people.leave_organization(actor=actor, organization=t.acme)
-def _with_schedule(t: Tenants, write: Callable[[JobSchedule], object]) -> object:
-    template = make_template(t.lab.workspace, cluster=t.lab.cluster)
-    schedule = JobSchedule.objects.create(
-        workspace=t.lab.workspace, template=template, name="nightly", cron="0 3 * * *"
-    )
-    return write(schedule)
 
 
 Write = Callable[[Tenants, dict[str, Any]], object]
@@ -194,71 +179,7 @@ WRITES: dict[str, tuple[str, Write]] = {
         "cluster.update",
         lambda t, by: clusters.update_cluster(**by, cluster=t.lab.cluster, name="other"),
     ),
-    "jobs.services.submit_run": (
-        "run.submit",
-        lambda t, by: jobs.submit_run(
-            **by,
-            workspace=t.lab.workspace,
-            name="run",
-            spec=JobSpec(file="job.py", environment={"TOKEN": "not-in-any-log"}, auto_resume=False),
-            place=t.lab.cluster,
-        ),
-    ),
-    "jobs.services_templates.create_template": (
-        "template.create",
-        lambda t, by: create_template(
-            **by,
-            workspace=t.lab.workspace,
-            name="nightly",
-            spec=JobSpec(file="job.py", environment={"TOKEN": "not-in-any-log"}, source=Source(token="not-in-any-log")),
-        ),
-    ),
-    "jobs.services_templates.update_template": (
-        "template.update",
-        lambda t, by: update_template(
-            **by,
-            template=make_template(t.lab.workspace),
-            name="weekly",
-            spec=JobSpec(file="other.py"),
-            place=None,
-            description="",
-        ),
-    ),
-    "jobs.services_templates.delete_template": (
-        "template.delete",
-        lambda t, by: delete_template(**by, template=make_template(t.lab.workspace)),
-    ),
-    "jobs.services.submit_template": (
-        "run.submit",
-        lambda t, by: jobs.submit_template(**by, template=make_template(t.lab.workspace, cluster=t.lab.cluster)),
-    ),
-    "jobs.services_schedules.create_schedule": (
-        "schedule.create",
-        lambda t, by: create_schedule(
-            **by,
-            workspace=t.lab.workspace,
-            template=make_template(t.lab.workspace, cluster=t.lab.cluster),
-            name="nightly",
-            cron="0 3 * * *",
-        ),
-    ),
-    "jobs.services_schedules.update_schedule": (
-        "schedule.update",
-        lambda t, by: _with_schedule(t, lambda s: update_schedule(**by, schedule=s, template=s.template, name="x")),
-    ),
-    "jobs.services_schedules.set_schedule_enabled": (
-        "schedule.disable",
-        lambda t, by: _with_schedule(t, lambda s: set_schedule_enabled(**by, schedule=s, enabled=False)),
-    ),
-    "jobs.services_schedules.delete_schedule": (
-        "schedule.delete",
-        lambda t, by: _with_schedule(t, lambda s: delete_schedule(**by, schedule=s)),
-    ),
-    "jobs.services_schedules.run_schedule_now": (
-        "schedule.run_now",
-        lambda t, by: _with_schedule(t, lambda s: run_schedule_now(**by, schedule=s)),
-    ),
-    "jobs.services.cancel_run": ("run.cancel", lambda t, by: jobs.cancel_run(**by, run=t.lab.run)),
+    **jobs.WRITES,
 }
 
 
@@ -266,20 +187,9 @@ PERSONAL = ("session.end",)
 """What a person does about themselves happens in no organization."""
 
 MAKES_ITS_OWN = (
-    *(
-        "_schedule",
-        "run_schedule_now",
-        "set_schedule_enabled",
-    ),
-    *(
-        "update_template",
-        "delete_template",
-    ),
+    *jobs.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace", "end_impersonation"),
     *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization"),
-    *("_schedule", "run_schedule_now", "set_schedule_enabled", "update_template"),
-    *("delete_template", "delete_configuration", "delete_workspace", "end_impersonation"),
-    *("lock_user", "unlock_user", "warn_user"),
 )
 """What these write upon is made in the table above."""
 
