@@ -232,6 +232,12 @@ PORTAL_LOCAL_CAPACITY = float(os.environ.get("PORTAL_LOCAL_CAPACITY", "1"))
 PORTAL_LOCAL_ROOTS = [Path(path) for path in names("PORTAL_LOCAL_ROOTS", str(PORTAL_HOME / "local"))]
 PORTAL_MACHINE_ROOT = Path(os.environ.get("PORTAL_MACHINE_ROOT", PORTAL_HOME / "machine"))
 
+# --- what people may have the portal reach ----------------------------------------------------------------------------
+
+PORTAL_PRIVATE_ADDRESSES = flag("PORTAL_PRIVATE_ADDRESSES", False)
+PORTAL_SOURCE_LIMIT_MB = int(os.environ.get("PORTAL_SOURCE_LIMIT_MB", "512"))
+PORTAL_S3_ENDPOINT = os.environ.get("PORTAL_S3_ENDPOINT", "")
+
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
