@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ MAX_SQL = 1 << 20
 """Bytes of a query that comes from a file."""
 
 BLOCK = 1 << 20
+OLD_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,18 @@ def discard(run: Run) -> None:
     """Remove what was made or fetched for an attempt; the cloud has its own copy, or needs none."""
     sources.discard(run.process_id)
     shutil.rmtree(bundles_of(run), ignore_errors=True)
+
+
+def forget_old() -> int:
+    """Remove what crashes left behind, and return how many there were. What is a day old belongs to no start."""
+    count = 0
+    for folder in (Path(settings.PORTAL_HOME) / "bundles", Path(settings.PORTAL_HOME) / "sources"):
+        for place in folder.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - place.stat().st_mtime > OLD_SECONDS:
+                    shutil.rmtree(place, ignore_errors=True)
+                    count += 1
+    return count
 
 
 def _fresh(run: Run) -> Path:
