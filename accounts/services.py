@@ -32,7 +32,7 @@ def create_organization(*, actor: Actor, name: str, owner: User) -> Organization
 @transaction.atomic
 def sign_up(*, user: User, organization_name: str, address: str | None) -> Organization:
     """What a self-service sign-up leaves beside the user: accepted terms, and an organization of their own."""
-    actor = Actor("user", f"{user.get_full_name()} <{user.email}>"[:300], user, address)
+    actor = audit.person(user, address)
     user.terms_version = settings.PORTAL_TERMS_VERSION
     user.terms_accepted_at = timezone.now()
     user.save(update_fields=["terms_version", "terms_accepted_at"])
@@ -52,5 +52,5 @@ def add_member(*, actor: Actor, organization: Organization, user: User, role: Or
         organization=organization, user=user, defaults={"role": role}
     )
     if created:
-        audit.record(actor, "membership.create", membership, organization=organization, role=role)
+        audit.record(actor, "membership.create", membership, organization=organization, after={"role": role})
     return membership
