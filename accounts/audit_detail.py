@@ -83,7 +83,7 @@ def lines(detail: Mapping[str, Any]) -> list[Line]:
     """An event's detail for people: what changed, then what else is known."""
     before, after = _side(detail.get("before")), _side(detail.get("after"))
     changes = [
-        Line(_words(name), *(_shown(side[name]) if name in side else None for side in (before, after)), changed=True)
+        Line(_words(name), _shown_in(before, name), _shown_in(after, name), changed=True)
         for name in {**before, **after}
     ]
     facts = [
@@ -97,6 +97,10 @@ def lines(detail: Mapping[str, Any]) -> list[Line]:
 def _side(value: Any) -> Mapping[str, Any]:
     """Early events have a bare value here."""
     return value if isinstance(value, Mapping) else {} if value is None else {"": value}
+
+
+def _shown_in(side: Mapping[str, Any], name: str) -> str | None:
+    return _shown(side[name]) if name in side else None
 
 
 def _words(name: str) -> str:

@@ -167,7 +167,7 @@ def test_writers_to_several_organizations_in_any_order_do_not_block_one_another_
                     place = places[(index * (1 if shift % 2 else -1) + shift) % 4]
                     audit.record(audit.SYSTEM, "a.b", place, organization=place)
 
-    at_once(*[lambda shift=shift: write(shift) for shift in range(6)])  # type: ignore[misc]
+    at_once(*[lambda shift=shift: write(shift) for shift in range(6)])
     assert [len(chain(place)) for place in places] == [90] * 4
 
 
