@@ -56,6 +56,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Somebody whom staff shut out is told the same as who is locked out."""
         return locked_out(request)
 
+    def send_notification_mail(self, template_prefix: str, user: Any, *arguments: Any, **also: Any) -> None:
+        """Tell people what changed about their account, but not that they just opened our link."""
+        if template_prefix != "account/email/email_confirm":
+            super().send_notification_mail(template_prefix, user, *arguments, **also)
+
 
 class SessionsAdapter(DefaultUserSessionsAdapter):  # type: ignore[misc]
     """Ending a session leaves an audit event."""
