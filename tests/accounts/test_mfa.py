@@ -12,7 +12,9 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 
+from accounts.lockout import SENTENCE
 from accounts.models import User
 from accounts.second_factor import has_second_factor, without_second_factor
 from tests.factories import PASSWORD, make_user
@@ -249,7 +251,9 @@ def test_what_a_passkey_signed_once_is_worth_nothing_again(browser: Client) -> N
     assert not is_in(first)
 
 
-@pytest.mark.parametrize("fault", ["no fingerprint", "another origin", "another key", "somebody else", "inactive"])
+@pytest.mark.parametrize(
+    "fault", ["no fingerprint", "another origin", "another key", "somebody else", "inactive", "locked"]
+)
 def test_a_passkey_is_refused_with(browser: Client, user: User, fault: str) -> None:
     device = Device()
     add_passkey(browser, device)
@@ -264,10 +268,15 @@ def test_a_passkey_is_refused_with(browser: Client, user: User, fault: str) -> N
             device.user_handle = str(make_user("bob").pk).encode()
         case "inactive":
             User.objects.filter(pk=user.pk).update(is_active=False)
+        case "locked":
+            User.objects.filter(pk=user.pk).update(locked_at=timezone.now())
     stranger = Client(SERVER_NAME="localhost")
     response = sign_in_with(device, stranger)
     assert not is_in(stranger)
-    assert response["Location"] == ("/accounts/inactive/" if fault == "inactive" else "/accounts/login/")
+    if fault in {"inactive", "locked"}:
+        assert SENTENCE in response.content.decode()
+    else:
+        assert response["Location"] == "/accounts/login/"
 
 
 FORGED = [
