@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
@@ -30,6 +31,8 @@ def tenant(request: HttpRequest) -> dict[str, Any]:
     return {
         "organization": getattr(request, "organization", None),
         "workspace": getattr(request, "workspace", None),
+        "marketplace": settings.PORTAL_MARKETPLACE,
+        "terms_url": settings.PORTAL_TERMS_URL or reverse("accounts:terms"),
         "perms_here": getattr(request, "permissions", frozenset()),
         "impersonation": impersonation_of(request),
         "places": SimpleLazyObject(lambda: _places(request, user) if isinstance(user, User) else []),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
@@ -30,18 +28,6 @@ def create_organization(*, actor: Actor, name: str, owner: User) -> Organization
 
 
 @transaction.atomic
-def sign_up(*, user: User, organization_name: str, address: str | None) -> Organization:
-    """What a self-service sign-up leaves beside the user: accepted terms, and an organization of their own."""
-    actor = audit.person(user, address)
-    user.terms_version = settings.PORTAL_TERMS_VERSION
-    user.terms_accepted_at = timezone.now()
-    user.save(update_fields=["terms_version", "terms_accepted_at"])
-    organization = create_organization(actor=actor, name=organization_name, owner=user)
-    audit.record(actor, "user.sign_up", user, organization=organization, terms=user.terms_version)
-    return organization
-
-
-@transaction.atomic
 def add_member(*, actor: Actor, organization: Organization, user: User, role: OrganizationRole) -> Membership:
     """Put a user into an organization; somebody who is in keeps the role they have.
 
@@ -52,5 +38,5 @@ def add_member(*, actor: Actor, organization: Organization, user: User, role: Or
         organization=organization, user=user, defaults={"role": role}
     )
     if created:
-        audit.record(actor, "membership.create", membership, organization=organization, after={"role": role})
+        audit.record(actor, "membership.create", membership, organization=organization, role=role)
     return membership

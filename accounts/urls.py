@@ -6,14 +6,23 @@ from accounts import (
     views,
     views_impersonation,
     views_lockout,
+    views_marketplace,
     views_organizations,
     views_people,
     views_security,
+    views_signup,
 )
 
 app_name = "accounts"
 urlpatterns = [
     path("acting/stop/", views_impersonation.impersonation_stop, name="impersonation_stop"),
+    path("terms/", views_signup.terms_page, name="terms"),
+    path("activate/", views_signup.send_again, name="send_again"),
+    path("activate/<str:activation_key>/", views_signup.activate, name="activate"),
+    path("marketplace/register/", views_marketplace.register, name="marketplace_register"),
+    path("marketplace/claim/<str:claim_key>/", views_marketplace.claim, name="marketplace_claim"),
+    path("marketplace/sign-up/<uuid:registration>/", views_marketplace.sign_up, name="marketplace_sign_up"),
+    path("marketplace/sandbox/", views_marketplace.sandbox_page, name="marketplace_sandbox"),
     path("organizations/new/", views.organization_new, name="organization_new"),
     path("sessions/<int:session>/end/", views_security.session_end, name="session_end"),
     path("o/<uuid:organization>/people/<int:membership>/unlock/", views_lockout.unlock, name="unlock"),

@@ -6,11 +6,11 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
-from accounts import services
+from accounts import activation, services, services_signup
 from accounts.access import OrganizationRequest, enter, organization_view, public_view, signed_in_view
 from accounts.audit import actor_of
 from accounts.forms import OrganizationForm
-from accounts.models import AuditEvent, Organization, User
+from accounts.models import AuditEvent, Organization, PendingSignup, User
 from accounts.permissions import Perm
 from accounts.sessions import still
 from portal import events
@@ -32,19 +32,23 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @signed_in_view(("GET", "HEAD", "POST"))
 def organization_new(request: HttpRequest) -> HttpResponse:
-    """Make another organization."""
-    form = OrganizationForm(posted(request))
+    """Make another organization; or the first, where it could not be made when the account was activated."""
+    assert isinstance(request.user, User)
+    unfinished = PendingSignup.objects.unfinished_by(request.user).first()
+    form = OrganizationForm(posted(request), initial={"name": unfinished.organization_name} if unfinished else None)
     if request.method == "POST" and form.is_valid():
-        assert isinstance(request.user, User)
+        actor, name = actor_of(request), form.cleaned_data["name"]
         try:
-            organization = services.create_organization(
-                actor=actor_of(request), name=form.cleaned_data["name"], owner=request.user
-            )
+            if unfinished:
+                organization = services_signup.finish(actor=actor, owner=request.user, pending=unfinished, name=name)
+            else:
+                organization = services.create_organization(actor=actor, name=name, owner=request.user)
         except UserError as error:
             form.add_error("name", f"{error.message} {error.hint}")
         else:
             return redirect("workspaces:list", organization.pk)
-    return form_response(request, "accounts/organization_new.html", form)
+    why = activation.why_unfinished(unfinished) if unfinished else ""
+    return form_response(request, "accounts/organization_new.html", form, unfinished=unfinished, why=why)
 
 
 @organization_view(Perm.AUDIT_VIEW)

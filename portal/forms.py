@@ -20,6 +20,11 @@ def form_response(request: HttpRequest, template: str, form: forms.Form, **conte
     """Show a form; 422 where it was filled in wrongly, so that nobody takes it for done."""
     if getattr(request, "htmx", False):
         template += "#drawer"
+    return form_page(request, template, form, **context)
+
+
+def form_page(request: HttpRequest, template: str, form: forms.Form, **context: Any) -> HttpResponse:
+    """The same for a form that is always a page of its own."""
     status = 422 if form.is_bound and not form.is_valid() else 200
     return render(request, template, {"form": form, **context}, status=status)
 

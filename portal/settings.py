@@ -164,8 +164,13 @@ LOGIN_URL = "account_login"
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
-ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.SignupDetails"
-ACCOUNT_FORMS = {"signup": "accounts.signup.SignupForm"}
+ACCOUNT_FORMS = {
+    "login": "accounts.forms_signup.SignInForm",
+    "signup": "accounts.forms_signup.SignupForm",
+    "add_email": "accounts.forms_signup.AddAddressForm",
+    "reset_password": "accounts.forms_signup.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms_signup.NewPasswordForm",
+}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_UNIQUE_EMAIL = True
@@ -177,6 +182,7 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 PORTAL_DORMANCY_DAYS = int(os.environ.get("PORTAL_DORMANCY_DAYS", "90"))
 if not 1 <= PORTAL_DORMANCY_DAYS <= 36500:
     raise ImproperlyConfigured("PORTAL_DORMANCY_DAYS, after which an account is locked, must be from 1 to 36500.")
@@ -185,22 +191,21 @@ if PORTAL_SESSION_DAYS >= PORTAL_DORMANCY_DAYS:
         "PORTAL_SESSION_DAYS must be less than PORTAL_DORMANCY_DAYS: only a sign-in keeps an account from being "
         "locked, so whoever works here every day has to sign in before that."
     )
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_PASSKEY_LOGIN_ENABLED = True
-MFA_TOTP_TOLERANCE = 1  # clocks differ; a code is good for 90 s, once
-MFA_ADAPTER = "accounts.second_factor.SecondFactorAdapter"
-MFA_FORMS = {
-    "authenticate": "accounts.forms_second_factor.AuthenticateForm",
-    "reauthenticate": "accounts.forms_second_factor.ReauthenticateForm",
-    "login_webauthn": "accounts.forms_second_factor.SignInWithPasskeyForm",
-    "authenticate_webauthn": "accounts.forms_second_factor.AuthenticateWithPasskeyForm",
-    "reauthenticate_webauthn": "accounts.forms_second_factor.ReauthenticateWithPasskeyForm",
-    "add_webauthn": "accounts.forms_second_factor.AddPasskeyForm",
-    "edit_webauthn": "accounts.forms_second_factor.RenamePasskeyForm",
-}
-ACCOUNT_EMAIL_NOTIFICATIONS = True
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
+PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")
+ACCOUNT_RATE_LIMITS = {"activation": "6/h/key,20/m/ip", "marketplace": "30/m/ip"}  # beside allauth's own
+
+# Who answers for AWS Marketplace: nobody, AWS, or the sandbox, in which anybody may try the registration.
+PORTAL_MARKETPLACE = os.environ.get(
+    "PORTAL_MARKETPLACE", "off" if os.environ.get("DATABASE_URL") or SECURE else "sandbox"
+)
+PORTAL_MARKETPLACE_PRODUCT_CODES = names("PORTAL_MARKETPLACE_PRODUCT_CODES")
+PORTAL_MARKETPLACE_REGION = os.environ.get("PORTAL_MARKETPLACE_REGION", "us-east-1")
+if PORTAL_MARKETPLACE not in {"off", "aws", "sandbox"}:
+    raise ImproperlyConfigured(f"PORTAL_MARKETPLACE is {PORTAL_MARKETPLACE!r}; it can be off, aws or sandbox.")
+if PORTAL_MARKETPLACE == "aws" and not PORTAL_MARKETPLACE_PRODUCT_CODES:
+    raise ImproperlyConfigured("PORTAL_MARKETPLACE is aws: set PORTAL_MARKETPLACE_PRODUCT_CODES to what is sold there.")
 
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "587"))

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.access import public_view
+from accounts.limits import too_many
 from accounts.views import home
 from portal import views
 
@@ -22,4 +23,5 @@ urlpatterns = [
 handler400 = views.bad_request
 handler403 = views.forbidden
 handler404 = views.not_found
+handler429 = too_many  # allauth's, too
 handler500 = views.server_error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.utils import timezone
 
 from accounts.audit import SYSTEM, Actor
@@ -23,20 +24,20 @@ _count = itertools.count(1)
 
 
 def make_user(name: str = "alice", **fields: Any) -> User:
-    """A user whose e-mail address is verified."""
+    """A user whose e-mail address is verified, and who has accepted the terms."""
     from allauth.account.models import EmailAddress
 
     email = f"{name}-{next(_count)}@example.org"
-    user = User.objects.create_user(email, PASSWORD, first_name=name.title(), last_name="Example", **fields)
+    accepted = {"terms_version": settings.PORTAL_TERMS_VERSION, **fields}
+    user = User.objects.create_user(email, PASSWORD, first_name=name.title(), last_name="Example", **accepted)
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     return user
 
 
 def make_session(user: User, **fields: Any) -> UserSession:
     """A line of the sessions list, without a browser that holds it."""
-    values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
-    values["session_key"] = f"{next(_count):032}"
-    return UserSession.objects.create(user=user, **{**values, **fields})
+    values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", **fields}
+    return UserSession.objects.create(user=user, session_key=f"{next(_count):032}", **values)
 
 
 def stay_away(user: User, *, days: float) -> User:

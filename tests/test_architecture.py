@@ -106,7 +106,13 @@ def test_each_view_says_who_may_see_it(name: str) -> None:
 # --- services -------------------------------------------------------------------------------------------------------
 
 NO_ACTOR = {
-    "accounts.services.sign_up": "the person who signs up is the actor",
+    "accounts.services_signup.sign_up": "whoever signs up is the actor",
+    "accounts.services_signup.send_again": "only sends mail",
+    "accounts.services_signup.activate": "whoever opens the link is the actor",
+    "accounts.services_signup.sweep": "acts as the system",
+    "accounts.services_marketplace.linked_already": "words",
+    "accounts.services_marketplace.used": "reads",
+    "accounts.services_marketplace.sweep": "forgets tokens that are of no use",
     "accounts.services_impersonation.why_not": "reads",
     "accounts.services_impersonation.end_expired": "acts as the system, through end_impersonation()",
     "accounts.services_lockout.sweep": "acts as the system, through lock_user() and warn_user()",
@@ -156,8 +162,7 @@ def test_services_that_take_an_actor_have_a_test_of_their_audit_event() -> None:
 # --- templates ------------------------------------------------------------------------------------------------------
 
 INLINE = re.compile(
-    r"""<script(?![^>]*(?:\ssrc=|\stype="application/json"))|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|<iframe|<object|hx-on[:-]""",
-    re.IGNORECASE,
+    r"""<script(?![^>]*\ssrc=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|<iframe|<object|hx-on[:-]""", re.IGNORECASE
 )
 
 
@@ -174,14 +179,10 @@ def test_templates_trust_nothing_that_people_wrote(path: Path) -> None:
     assert "autoescape off" not in path.read_text()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ['<p style="x">', "<script>", '<script type="module">', '<a onclick="x">', '<a href="javascript:x">', "<style>"],
-)
+@pytest.mark.parametrize("text", ['<p style="x">', "<script>", '<a onclick="x">', '<a href="javascript:x">', "<style>"])
 def test_the_pattern_finds_what_it_should(text: str) -> None:
     assert INLINE.search(text)
     assert not INLINE.search('<script src="/static/x.js" defer></script><p class="styled" data-on="x">')
-    assert not INLINE.search('<script id="data" type="application/json">{"no": "browser runs this"}</script>')
 
 
 def test_a_misconfigured_shared_database_is_refused_at_once() -> None:

@@ -1,7 +1,8 @@
 """The tables of the accounts app, a module for each subject."""
 
-from accounts.models.audit import PLATFORM, ActorKind, AuditEvent, AuditEventQuerySet, AuditSeal
+from accounts.models.audit import AuditEvent, AuditEventQuerySet
 from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
+from accounts.models.marketplace import MarketplaceRegistration, MarketplaceSubscription, SubscriptionState
 from accounts.models.people import (
     Membership,
     MembershipQuerySet,
@@ -11,19 +12,22 @@ from accounts.models.people import (
     UserManager,
     UserQuerySet,
 )
+from accounts.models.signup import PendingSignup, PendingSignupQuerySet
 
 __all__ = [
-    "PLATFORM",
-    "ActorKind",
     "AuditEvent",
     "AuditEventQuerySet",
-    "AuditSeal",
     "Impersonation",
     "ImpersonationQuerySet",
+    "MarketplaceRegistration",
+    "MarketplaceSubscription",
     "Membership",
     "MembershipQuerySet",
     "Organization",
     "OrganizationQuerySet",
+    "PendingSignup",
+    "PendingSignupQuerySet",
+    "SubscriptionState",
     "User",
     "UserManager",
     "UserQuerySet",

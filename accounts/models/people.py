@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest, Lower
 from django.utils import timezone
 
 from accounts import lockout
+from accounts.addresses import normal_email
 from accounts.permissions import OrganizationRole
 
 
@@ -43,11 +44,11 @@ _SEEN = Greatest("last_login", "date_joined", "unlocked_at")
 
 
 class UserManager(BaseUserManager["User"]):
-    """Users by e-mail address, in lower case."""
+    """Users by e-mail address, in its one spelling."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A user; without a password nobody can sign in."""
-        user = self.model(email=email.strip().lower(), **fields)
+        user = self.model(email=normal_email(email), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
@@ -58,7 +59,7 @@ class UserManager(BaseUserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> User:
         """Used by Django's authentication."""
-        return self.get(email__iexact=username or "")
+        return self.get(email=normal_email(username or ""))
 
 
 class User(AbstractBaseUser, PermissionsMixin):

@@ -74,7 +74,7 @@ class Story:
             form["I accept the terms and conditions"] = True
             page = form.submit()
             expect(page.heading == "Check your e-mail", "There was no page that asks to check the e-mail.", page)
-            step.tell(f"{self.account.email} owns the organization “{self.account.organization}”")
+            step.tell(f"{self.account.email} asks for the organization “{self.account.organization}”")
 
     def activate(self) -> None:
         with self.screen.step("Activate with the link from the e-mail") as step:
@@ -88,7 +88,7 @@ class Story:
             for path in sorted((self.stage.home.path / "mail").glob("*.log"), reverse=True):
                 message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
                 body = message.get_body(("plain",))
-                found = re.search(r"https?://\S+/confirm-email/\S+", body.get_content() if body else "")
+                found = re.search(r"https?://\S+/activate/\S+", body.get_content() if body else "")
                 if self.account.email in str(message["To"]) and found:
                     return found[0]
         raise PageError(f"No e-mail to {self.account.email} came into {self.stage.home.path / 'mail'}.")

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from tests.browser.stage import Stage
 
 STRANGER, NEWCOMER, OWNER = "", "newcomer_session", "session"
-SECURED, UNSECURED = "secured_session", "unsecured_session"
 
 
 @dataclass(frozen=True)
 class PageToSee:
-    """``path`` has names of the museum in braces, and ``named`` for the portal under a host name.
-
-    ``ready`` is a selector of what scripts put there.
-    """
+    """``path`` has names of the museum in braces. ``ready`` is a selector of what scripts put there."""
 
     path: str
     by: str = OWNER
@@ -23,7 +19,7 @@ class PageToSee:
     status: int = 200
 
     def address(self, stage: Stage) -> str:
-        return self.path.format(**stage.museum, named=stage.named)
+        return self.path.format(**stage.museum)
 
     def session(self, stage: Stage) -> str:
         return str(stage.museum[self.by]) if self.by else ""
@@ -33,10 +29,16 @@ COMPLETE = "[data-log-note]:text('Complete.')"
 PAGES: dict[str, PageToSee] = {
     "home": PageToSee("/", STRANGER),
     "sign-in": PageToSee("/accounts/login/", STRANGER),
-    "sign-in-named": PageToSee("{named}/accounts/login/", STRANGER),
     "sign-up": PageToSee("/accounts/signup/", STRANGER),
     "password-reset": PageToSee("/accounts/password/reset/", STRANGER),
-    "link-used": PageToSee("/accounts/confirm-email/unknown/", STRANGER),
+    "sign-up-sent": PageToSee("/accounts/confirm-email/", STRANGER),
+    "send-again": PageToSee("/activate/", STRANGER),
+    "link-broken": PageToSee("/activate/unknown/", STRANGER, status=404),
+    "address-link-used": PageToSee("/accounts/confirm-email/unknown/", STRANGER),
+    "terms": PageToSee("/terms/", STRANGER),
+    "marketplace": PageToSee("/marketplace/register/", STRANGER),
+    "marketplace-claimed": PageToSee("/marketplace/claim/unknown/", STRANGER, status=409),
+    "marketplace-sandbox": PageToSee("/marketplace/sandbox/", STRANGER),
     "not-found": PageToSee("/w/{cluster}/files/", status=404),
     "first-steps": PageToSee("/o/{newcomer_organization}/workspaces/", NEWCOMER),
     "configurations-empty": PageToSee("/o/{newcomer_organization}/configurations/", NEWCOMER),
@@ -56,21 +58,8 @@ PAGES: dict[str, PageToSee] = {
     "organization-delete-now": PageToSee("/o/{newcomer_organization}/settings/delete/", NEWCOMER),
     "organization-new": PageToSee("/organizations/new/"),
     "password": PageToSee("/accounts/password/change/"),
-    "security-empty": PageToSee("/accounts/2fa/"),
-    "security": PageToSee("/accounts/2fa/", SECURED),
-    "app-new": PageToSee("/accounts/2fa/totp/activate/", UNSECURED),
-    "app-remove": PageToSee("/accounts/2fa/totp/deactivate/", SECURED),
-    "passkeys": PageToSee("/accounts/2fa/webauthn/", SECURED),
-    "passkey-new": PageToSee("{named}/accounts/2fa/webauthn/add/", SECURED),
-    "passkey-nowhere": PageToSee("/accounts/2fa/webauthn/add/", SECURED),
-    "passkey-rename": PageToSee("/accounts/2fa/webauthn/keys/{passkey}/edit/", SECURED),
-    "passkey-remove": PageToSee("/accounts/2fa/webauthn/keys/{passkey}/remove/", SECURED),
-    "recovery-codes": PageToSee("/accounts/2fa/recovery-codes/", SECURED),
-    "recovery-codes-new": PageToSee("/accounts/2fa/recovery-codes/generate/", SECURED),
-    "confirm-by-password": PageToSee("/accounts/reauthenticate/", SECURED),
-    "confirm-by-code": PageToSee("/accounts/2fa/reauthenticate/", SECURED),
-    "confirm-by-passkey": PageToSee("/accounts/2fa/webauthn/reauthenticate/", SECURED),
-    "sessions": PageToSee("/accounts/sessions/", SECURED),
+    "two-factor": PageToSee("/accounts/2fa/"),
+    "sessions": PageToSee("/accounts/sessions/"),
     "email": PageToSee("/accounts/email/"),
     "sign-out": PageToSee("/accounts/logout/"),
     "files": PageToSee("/w/{workspace}/files/"),

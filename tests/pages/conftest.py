@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.core.cache import cache
 from pytest_django import Settings
 
 from portal.clouds.base import Check
 from tests.pages.world import Tenants, make_tenants
+
+
+@pytest.fixture(autouse=True)
+def no_tries_before() -> None:
+    """Public forms are limited by address, and all tests have the same one."""
+    cache.clear()
 
 
 @pytest.fixture

@@ -23,7 +23,10 @@ LAB_ADMINS = frozenset({"owner", "admin", "ws_admin"})
 
 @dataclass(frozen=True)
 class Route:
-    """``seen_by`` are those for whom the tenant exists, ``allowed`` those who may; ``form`` is a valid POST, if any."""
+    """``seen_by`` are those for whom the tenant exists, ``allowed`` those who may; ``form`` is a valid POST, if any.
+
+    ``from_elsewhere``: another site posts here, so there is no CSRF token.
+    """
 
     allowed: frozenset[str] = ALL
     seen_by: frozenset[str] = ALL
@@ -32,6 +35,7 @@ class Route:
     public: bool = False
     in_tenant: bool = True
     stream: bool = False
+    from_elsewhere: bool = False
     query: dict[str, str] = field(default_factory=dict)
 
 
@@ -60,9 +64,29 @@ RUN = {
     "auto_resume": "on",
 }
 
+REGISTRATION = {
+    "target": "new",
+    "organization": "Initech",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "email": "ada@example.org",
+    "password1": "an engine of brass",
+    "accept_terms": "on",
+}
+"""For a stranger; somebody who is signed in needs the first two only."""
+
 ROUTES: dict[str, Route] = {
     "home": Route(public=True, in_tenant=False),
     "healthz": Route(public=True, in_tenant=False),
+    "accounts:terms": Route(public=True, in_tenant=False, form={"accept_terms": "on"}),
+    "accounts:send_again": Route(public=True, in_tenant=False, form={"email": "ada@example.org"}),
+    "accounts:activate": Route(public=True, in_tenant=False, form={}),
+    "accounts:marketplace_register": Route(
+        public=True, in_tenant=False, form={"x-amzn-marketplace-token": "{token}"}, from_elsewhere=True
+    ),
+    "accounts:marketplace_claim": Route(public=True, in_tenant=False),
+    "accounts:marketplace_sign_up": Route(public=True, in_tenant=False, form=REGISTRATION),
+    "accounts:marketplace_sandbox": Route(public=True, in_tenant=False),
     "accounts:organization_new": Route(in_tenant=False, form={"name": "Initech"}),
     "accounts:impersonation_stop": Route(get=False, in_tenant=False, form={}),
     "accounts:session_end": Route(in_tenant=False, get=False, form={}),

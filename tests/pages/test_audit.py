@@ -10,11 +10,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts import audit, services_lockout, services_security
+from accounts import audit, services_lockout, services_marketplace, services_security, services_signup
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
-from accounts.models import AuditEvent, Impersonation
+from accounts.models import AuditEvent, Impersonation, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from accounts.services_impersonation import end_impersonation, start_impersonation
@@ -55,6 +55,11 @@ def _begun(tenants: Tenants) -> Impersonation:
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
     add_to_organization(t.acme, make_user("second"), OrganizationRole.OWNER)
     people.leave_organization(actor=actor, organization=t.acme)
+
+
+def _confirmed(tenants: Tenants) -> PendingSignup:
+    PendingSignup.objects.update(user=tenants.people["owner"])
+    return tenants.pending
 
 
 Write = Callable[[Tenants, dict[str, Any]], object]
@@ -116,6 +121,36 @@ WRITES: dict[str, tuple[str, Write]] = {
         lambda t, by: organizations.delete_organization(
             **by, organization=make_organization(t.people["owner"], name="Short-lived")
         ),
+    ),
+    "accounts.services_signup.accept_terms": (
+        "user.accept_terms",
+        lambda t, by: services_signup.accept_terms(**by, user=t.people["owner"]),
+    ),
+    "accounts.services_signup.reset_password": (
+        "user.reset_password",
+        lambda t, by: services_signup.reset_password(**by, user=t.people["owner"], password="not-in-any-log"),
+    ),
+    "accounts.services_signup.finish": (
+        "organization.create",
+        lambda t, by: services_signup.finish(**by, owner=t.people["owner"], pending=_confirmed(t), name="Initech"),
+    ),
+    "accounts.services_marketplace.register": (
+        "marketplace_registration.create",
+        lambda t, by: services_marketplace.register(**by, token=t.ids()["token"]),
+    ),
+    "accounts.services_marketplace.claim": (
+        "marketplace_registration.claim",
+        lambda t, by: services_marketplace.claim(**by, key=t.claim_key),
+    ),
+    "accounts.services_marketplace.subscribe": (
+        "marketplace_subscription.link",
+        lambda t, by: services_marketplace.subscribe(
+            **by, owner=t.people["owner"], registration=t.registration, organization=None, name="Initech"
+        ),
+    ),
+    "accounts.services_marketplace.link": (
+        "marketplace_subscription.link",
+        lambda t, by: services_marketplace.link(**by, organization=t.acme, subscription=t.registration.subscription),
     ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
@@ -183,13 +218,19 @@ WRITES: dict[str, tuple[str, Write]] = {
 }
 
 
-PERSONAL = ("session.end",)
+PERSONAL = (
+    "session.end",
+    "user.accept_terms",
+    "user.reset_password",
+    "marketplace_registration.create",
+    "marketplace_registration.claim",
+)
 """What a person does about themselves happens in no organization."""
 
 MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace", "end_impersonation"),
-    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization"),
+    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish"),
 )
 """What these write upon is made in the table above."""
 
@@ -198,8 +239,9 @@ MAKES_ITS_OWN = (
 def test_each_write_leaves_an_event(tenants: Tenants, name: str) -> None:
     verb, write = WRITES[name]
     who = tenants.people["owner"]
+    before = list(AuditEvent.objects.values_list("pk", flat=True))
     write(tenants, {"actor": actor(who)})
-    event = AuditEvent.objects.filter(verb=verb).get()
+    event = AuditEvent.objects.filter(verb=verb).exclude(pk__in=before).get()
     assert (event.actor_user, event.address) == (who, "127.0.0.1")
     assert (event.organization is None) == (verb in PERSONAL)
     assert event.object_id
@@ -229,6 +271,10 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "accounts_organization",
         "accounts_membership",
         "accounts_impersonation",
+        "accounts_marketplaceregistration",
+        "accounts_marketplacesubscription",
+        "accounts_pendingsignup",
+        "accounts_user",
         "workspaces_cloudconfiguration",
         "workspaces_workspace",
     ]

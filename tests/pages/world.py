@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.test import Client
 
-from accounts.models import Membership, Organization, User
+from accounts import activation, sandbox
+from accounts.audit import Actor
+from accounts.marketplace import Purchase
+from accounts.models import MarketplaceRegistration, Membership, Organization, PendingSignup, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
+from accounts.services_marketplace import claim, register
+from accounts.services_signup import sign_up
+from accounts.views_marketplace import CLAIMED
 from clusters.models import Cluster
 from jobs.models import Run
 from tests.factories import (
@@ -64,6 +71,9 @@ class Tenants:
     lab: Place
     annex: Place
     abroad: Place
+    pending: PendingSignup
+    registration: MarketplaceRegistration
+    claim_key: str
     people: dict[str, User] = field(default_factory=dict)
     somebody: dict[UUID, Membership] = field(default_factory=dict)
 
@@ -80,14 +90,22 @@ class Tenants:
             "organization_name": place.workspace.organization.name,
             "action": "pause",
             "session": 1,
+            "activation_key": activation.key_of(self.pending),
+            "claim_key": self.claim_key,
+            "registration": self.registration.pk,
+            "token": sandbox.token_for(Purchase("sandbox-product", "210987654321")),
             **other,
         }
 
     def client(self, role: str, **options: Any) -> Client:
-        """A browser in which that person has signed in."""
+        """A browser in which that person has signed in, and in which somebody came from AWS Marketplace."""
         client = Client(**options)
         if role != "anonymous":
             client.force_login(self.people[role])
+        session = client.session
+        session[CLAIMED] = [str(self.registration.pk)]
+        session.save()
+        client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key or ""
         return client
 
 
@@ -121,4 +139,17 @@ def make_tenants(directory: Path) -> Tenants:
     somebody = {
         row.organization_id: row for row in Membership.objects.filter(user__in=[people["member"], people["outsider"]])
     }
-    return Tenants(acme, globex, acme_cloud, lab, annex, abroad, people, somebody)
+    pending = sign_up(
+        address=None,
+        email="newcomer@example.org",
+        password="a new password",
+        first_name="New",
+        last_name="Comer",
+        organization_name="Hooli",
+    )
+    by = Actor("visitor", "AWS Marketplace buyer")
+    arrivals = [register(actor=by, token=sandbox.token_for(Purchase("sandbox-product", account))) for account in "12"]
+    registration = claim(actor=by, key=arrivals[0].claim_key)
+    return Tenants(
+        acme, globex, acme_cloud, lab, annex, abroad, pending, registration, arrivals[1].claim_key, people, somebody
+    )
