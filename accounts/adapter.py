@@ -89,6 +89,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Somebody whom staff shut out is told the same as who is locked out."""
         return locked_out(request)
 
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """The ways to confirm that it is still the same person, in our words."""
+        words = {"mfa_reauthenticate": "Use a code", "mfa_reauthenticate:webauthn": "Use your passkey"}
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        return [{**method, "description": words.get(method["id"], method["description"])} for method in methods]
+
+    def send_notification_mail(self, template_prefix: str, user: Any, *arguments: Any, **also: Any) -> None:
+        """Tell people what changed about their account, but not that they just opened our link."""
+        if template_prefix != "account/email/email_confirm":
+            super().send_notification_mail(template_prefix, user, *arguments, **also)
+
 
 class SessionsAdapter(DefaultUserSessionsAdapter):  # type: ignore[misc]
     """Ending a session leaves an audit event."""

@@ -38,5 +38,5 @@ def add_member(*, actor: Actor, organization: Organization, user: User, role: Or
         organization=organization, user=user, defaults={"role": role}
     )
     if created:
-        audit.record(actor, "membership.create", membership, organization=organization, role=role)
+        audit.record(actor, "membership.create", membership, organization=organization, after={"role": role})
     return membership

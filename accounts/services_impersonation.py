@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import Impersonation, Organization, User
+from accounts.models import Impersonation, User
 from portal import mail
 from portal.errors import UserError
 
@@ -60,7 +60,7 @@ def start_impersonation(*, actor: Actor, person: User, reason: str) -> Impersona
         started_at=now,
         expires_at=now + LIMIT,
     )
-    _tell(actor, "user.impersonation_start", person, reason=reason, until=row.expires_at.isoformat())
+    audit.record_about(actor, "user.impersonation_start", person, reason=reason, until=row.expires_at.isoformat())
     text = MAIL.format(
         person=person.get_short_name(),
         staff=actor.label,
@@ -77,7 +77,9 @@ def end_impersonation(*, actor: Actor, impersonation: Impersonation, why: str) -
     """End it; only the first of several who try leaves an event, and returns True."""
     ended = Impersonation.objects.open().filter(pk=impersonation.pk).update(ended_at=timezone.now())
     if ended:
-        _tell(actor, "user.impersonation_end", impersonation.person, staff=impersonation.staff.email, why=why)
+        audit.record_about(
+            actor, "user.impersonation_end", impersonation.person, staff=impersonation.staff.email, why=why
+        )
     return bool(ended)
 
 
@@ -87,13 +89,6 @@ def end_expired() -> int:
     return sum(
         end_impersonation(actor=audit.system("time limit"), impersonation=row, why=TIME_IS_UP) for row in rows[:100]
     )
-
-
-def _tell(actor: Actor, verb: str, person: User, **detail: str) -> None:
-    """The same event in each of the person's organizations, or in none's where there is none."""
-    organizations: list[Organization | None] = [*Organization.objects.of(person)]
-    for organization in organizations or [None]:
-        audit.record(actor, verb, person, organization=organization, **detail)
 
 
 def _clock(at: datetime) -> str:

@@ -35,7 +35,7 @@ def lock_user(*, actor: Actor, user: User) -> bool:
     if not User.objects.locked(now).filter(pk=user.pk, locked_at=None).update(locked_at=now):
         return False
     user.refresh_from_db(fields=["locked_at"])
-    _record(actor, "user.lock", user, days=settings.PORTAL_DORMANCY_DAYS, last_sign_in=_iso(user.last_login))
+    audit.record_about(actor, "user.lock", user, days=settings.PORTAL_DORMANCY_DAYS, last_sign_in=_iso(user.last_login))
     return True
 
 
@@ -47,7 +47,7 @@ def warn_user(*, actor: Actor, user: User) -> bool:
         return False
     user.refresh_from_db()
     ends = lockout.locks_at(user).astimezone(UTC)
-    _record(actor, "user.warn", user, locks_at=_iso(ends))
+    audit.record_about(actor, "user.warn", user, locks_at=_iso(ends))
     mail.post(
         to=user.email,
         subject=f"Sign in by {ends.day} {ends:%B %Y} to keep your account",
@@ -97,11 +97,6 @@ def unlock_user(*, actor: Actor, user: User, organization: Organization | None) 
 
 The Bodo Cloud Platform""",
     )
-
-
-def _record(actor: Actor, verb: str, user: User, **detail: object) -> None:
-    for organization in _organizations(user):
-        audit.record(actor, verb, user, organization=organization, **detail)
 
 
 def _organizations(user: User) -> list[Organization] | list[None]:

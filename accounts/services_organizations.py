@@ -26,7 +26,7 @@ def rename_organization(*, actor: Actor, organization: Organization, name: str) 
             row.save(update_fields=["name"])
     except IntegrityError:
         raise UserError("NameTaken", "An organization of this name exists.", "Choose another name.") from None
-    audit.record(actor, "organization.rename", row, organization=row, before=before, after=name)
+    audit.record(actor, "organization.rename", row, organization=row, before={"name": before}, after={"name": name})
 
 
 def in_the_way(*, organization: Organization) -> list[str]:

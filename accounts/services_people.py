@@ -46,8 +46,8 @@ def change_role(*, actor: Actor, organization: Organization, user: User, role: O
         membership,
         organization=organization,
         person=user.email,
-        before=before,
-        after=role,
+        before={"role": before},
+        after={"role": role},
     )
     return membership
 
@@ -107,6 +107,6 @@ def _end(actor: Actor, verb: str, membership: Membership) -> None:
         membership,
         organization=membership.organization,
         person=membership.user.email,
-        role=membership.role,
+        before={"role": membership.role},
     )
     membership.delete()

@@ -135,7 +135,6 @@ def reset_password(*, actor: Actor, user: User, password: str) -> None:
     user.set_password(password)
     user.save(update_fields=["password"])
     audit.record(actor, "user.reset_password", user, organization=None)
-    _send("password_changed", user.email)
 
 
 def sweep() -> int:

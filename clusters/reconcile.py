@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit
+from accounts.audit import Actor
 from clusters import ledger
 from clusters.models import TRANSITIONS, Cluster, ClusterStatus
 from portal import events, queue
@@ -123,6 +125,10 @@ class ClusterMachine(Machine[Cluster]):
         """A failed change of size leaves the cluster as it was; any other failure removes the machines, so that nothing
         goes on costing money."""
         if _scaling(row) and row.instances > row.deployed_instances:
+            sizes = {"before": {"instances": row.instances}, "after": {"instances": row.deployed_instances}}
+            _record(
+                audit.system("scaling failed"), "cluster.scale", row, **sizes, code=error.code, reason=error.message
+            )
             row.instances = row.deployed_instances
             row.revision += 1
             row.due_at = timezone.now()
@@ -133,6 +139,7 @@ class ClusterMachine(Machine[Cluster]):
             row.progress_message = f"{error.message} Trying again every minute."[:500]
             return
         _fail(row, error)
+        _record(audit.system("deployment failed"), "cluster.fail", row, code=error.code, reason=error.message)
 
     def saved(self, row: Cluster) -> None:
         """Tell the workspace's pages, and whoever waits for the cluster to come to rest."""
@@ -155,6 +162,13 @@ def _fail(row: Cluster, error: CloudError) -> None:
     row.progress_message, row.progress = "", None
     row.revision += 1
     row.due_at = timezone.now()
+
+
+def _record(actor: Actor, verb: str, cluster: Cluster, **detail: Any) -> None:
+    """The platform takes back what somebody wanted. What merely follows from a wish is in the ledger and in the events
+    of the deployment, not in the audit log."""
+    workspace = cluster.workspace
+    audit.record(actor, verb, cluster, organization=workspace.organization, workspace=workspace.name, **detail)
 
 
 def observe() -> int:
@@ -200,7 +214,7 @@ def record_observation(seen: Cluster, observation: Observation) -> bool:
     record_event(row.pk, Event("", message, Level.ERROR))
     _fail(row, error)
     row.save()
-    audit.record(audit.system("node lost"), "cluster.fail", row, organization=row.workspace.organization, nodes=names)
+    _record(audit.system("node lost"), "cluster.fail", row, code=error.code, nodes=names)
     queue.enqueue("cluster", row.pk)
     events.notify(row.workspace_id, f"cluster-{row.pk}")
     for hook in settled_hooks:

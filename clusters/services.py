@@ -118,7 +118,7 @@ def create_cluster(
         ) from None
     ledger.requested(cluster, actor)
     cluster.save(update_fields=["ledger_length"])
-    _record(actor, "cluster.create", cluster, instance_type=instance_type, instances=instances, release=release)
+    _record(actor, "cluster.create", cluster, after=_definition(cluster))
     nudge(cluster)
     return cluster
 
@@ -130,7 +130,7 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
     refusal = refusal_of(row, action)
     if refusal:
         raise UserError("NotNow", f"{row.name} is {row.status}. {refusal}", "Its page shows what can be done now.")
-    row.target = action.target
+    before, row.target = row.target, action.target
     if action.restarts or (row.status == S.FAILED and action.target is Target.RUNNING):
         row.generation += 1  # what is left of failed machines must not be taken for new ones
     row.failure_code = row.failure_message = row.failure_hint = ""
@@ -147,7 +147,9 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
         "last_activity_at",
         "ledger_length",
     )
-    _record(actor, f"cluster.{action.name}", row, status=row.status)
+    _record(
+        actor, f"cluster.{action.name}", row, before={"target": before}, after={"target": row.target}, status=row.status
+    )
     nudge(row)
     return row
 
@@ -184,7 +186,7 @@ def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
     row.last_activity_at = timezone.now()
     ledger.requested(row, actor)
     _wish(row, "instances", "last_activity_at", "ledger_length")
-    _record(actor, "cluster.scale", row, before=before, after=instances)
+    _record(actor, "cluster.scale", row, before={"instances": before}, after={"instances": instances})
     nudge(row)
 
 
@@ -288,6 +290,12 @@ def _wish(row: Cluster, *fields: str) -> None:
     row.attempts = 0
     row.due_at = timezone.now()
     row.save(update_fields=["revision", "attempts", "due_at", *fields])
+
+
+def _definition(cluster: Cluster) -> dict[str, Any]:
+    """What people chose for a cluster."""
+    fields = (*CHANGEABLE_STOPPED, "instances")
+    return {field: value for field in fields if (value := getattr(cluster, field))}
 
 
 def _record(actor: Actor, verb: str, cluster: Cluster, **detail: Any) -> None:

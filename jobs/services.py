@@ -132,12 +132,21 @@ def cancel_run(*, actor: Actor, run: Run) -> None:
         raise UserError("AlreadyEnded", f"{row.name} has ended already: {row.status}.")
     if row.target == RunTarget.CANCELLED:
         return
-    row.target = RunTarget.CANCELLED
+    before, row.target = row.target, RunTarget.CANCELLED
     row.revision += 1
     row.attempts = 0
     row.due_at = timezone.now()
     row.save(update_fields=["target", "revision", "attempts", "due_at"])
-    audit.record(actor, "run.cancel", row, organization=row.workspace.organization, workspace=row.workspace.name)
+    audit.record(
+        actor,
+        "run.cancel",
+        row,
+        organization=row.workspace.organization,
+        before={"target": before},
+        after={"target": row.target},
+        status=row.status,
+        workspace=row.workspace.name,
+    )
     nudge(row)
 
 

@@ -182,7 +182,6 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 PORTAL_DORMANCY_DAYS = int(os.environ.get("PORTAL_DORMANCY_DAYS", "90"))
 if not 1 <= PORTAL_DORMANCY_DAYS <= 36500:
     raise ImproperlyConfigured("PORTAL_DORMANCY_DAYS, after which an account is locked, must be from 1 to 36500.")
@@ -191,6 +190,20 @@ if PORTAL_SESSION_DAYS >= PORTAL_DORMANCY_DAYS:
         "PORTAL_SESSION_DAYS must be less than PORTAL_DORMANCY_DAYS: only a sign-in keeps an account from being "
         "locked, so whoever works here every day has to sign in before that."
     )
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_TOLERANCE = 1  # clocks differ; a code is good for 90 s, once
+MFA_ADAPTER = "accounts.second_factor.SecondFactorAdapter"
+MFA_FORMS = {
+    "authenticate": "accounts.forms_second_factor.AuthenticateForm",
+    "reauthenticate": "accounts.forms_second_factor.ReauthenticateForm",
+    "login_webauthn": "accounts.forms_second_factor.SignInWithPasskeyForm",
+    "authenticate_webauthn": "accounts.forms_second_factor.AuthenticateWithPasskeyForm",
+    "reauthenticate_webauthn": "accounts.forms_second_factor.ReauthenticateWithPasskeyForm",
+    "add_webauthn": "accounts.forms_second_factor.AddPasskeyForm",
+    "edit_webauthn": "accounts.forms_second_factor.RenamePasskeyForm",
+}
+ACCOUNT_EMAIL_NOTIFICATIONS = True
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")

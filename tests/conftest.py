@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_django import DjangoDbBlocker
+
     from tests.fakes import Clock, FakeCloud, Workers
 
 _RUNNING = pytest.StashKey[ExitStack]()
@@ -65,6 +67,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _RUNNING in config.stash:
         config.stash[_RUNNING].close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: "DjangoDbBlocker") -> None:
+    """Tests that commit leave rows, and pytest-django empties all tables after them. So in the database of the tests,
+    and in no other, the audit log may be emptied; ``accounts/test_audit_append_only`` tests that trigger."""
+    from tests.audit_guards import NOT_EMPTIED, switch
+
+    with django_db_blocker.unblock():
+        switch(NOT_EMPTIED, on=False)
 
 
 @pytest.fixture

@@ -36,8 +36,9 @@ def make_user(name: str = "alice", **fields: Any) -> User:
 
 def make_session(user: User, **fields: Any) -> UserSession:
     """A line of the sessions list, without a browser that holds it."""
-    values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", **fields}
-    return UserSession.objects.create(user=user, session_key=f"{next(_count):032}", **values)
+    values = {"ip": "10.0.0.9", "user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
+    values["session_key"] = f"{next(_count):032}"
+    return UserSession.objects.create(user=user, **{**values, **fields})
 
 
 def stay_away(user: User, *, days: float) -> User:

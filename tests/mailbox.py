@@ -19,8 +19,8 @@ def delivered() -> list[EmailMessage]:
 
 
 def link_in_mail(to: str = "") -> str:
-    """The path of the first link in the newest mail (to ``to``)."""
-    text = next(str(message.body) for message in reversed(delivered()) if not to or message.to == [to])
-    found = re.search(r"https?://[^/\s]+(/\S+)", text)
-    assert found, text
+    """The path of the first link in the newest mail (to ``to``) that has one."""
+    texts = [str(message.body) for message in reversed(delivered()) if not to or message.to == [to]]
+    found = next(filter(None, (re.search(r"https?://[^/\s]+(/\S+)", text) for text in texts)), None)
+    assert found, texts
     return found.group(1)

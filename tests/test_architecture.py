@@ -162,7 +162,8 @@ def test_services_that_take_an_actor_have_a_test_of_their_audit_event() -> None:
 # --- templates ------------------------------------------------------------------------------------------------------
 
 INLINE = re.compile(
-    r"""<script(?![^>]*\ssrc=)|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|<iframe|<object|hx-on[:-]""", re.IGNORECASE
+    r"""<script(?![^>]*(?:\ssrc=|\stype="application/json"))|<style|\sstyle\s*=|\son[a-z]+\s*=|javascript:|<iframe|<object|hx-on[:-]""",
+    re.IGNORECASE,
 )
 
 
@@ -179,10 +180,14 @@ def test_templates_trust_nothing_that_people_wrote(path: Path) -> None:
     assert "autoescape off" not in path.read_text()
 
 
-@pytest.mark.parametrize("text", ['<p style="x">', "<script>", '<a onclick="x">', '<a href="javascript:x">', "<style>"])
+@pytest.mark.parametrize(
+    "text",
+    ['<p style="x">', "<script>", '<script type="module">', '<a onclick="x">', '<a href="javascript:x">', "<style>"],
+)
 def test_the_pattern_finds_what_it_should(text: str) -> None:
     assert INLINE.search(text)
     assert not INLINE.search('<script src="/static/x.js" defer></script><p class="styled" data-on="x">')
+    assert not INLINE.search('<script id="data" type="application/json">{"no": "browser runs this"}</script>')
 
 
 def test_a_misconfigured_shared_database_is_refused_at_once() -> None:

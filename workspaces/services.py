@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
@@ -18,7 +19,7 @@ from accounts.models import Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member
 from portal import events, queue
-from portal.clouds.base import Check, Target
+from portal.clouds.base import Check, CloudError, Files, Target
 from portal.errors import UserError
 from workspaces.clouds import cloud_of, local_cloud
 from workspaces.models import (
@@ -119,7 +120,12 @@ def create_local_configuration(
         except IntegrityError:
             raise UserError("NameTaken", "A cloud configuration of this name exists.", "Choose another name.") from None
         audit.record(
-            actor, "cloud_configuration.create", configuration, organization=organization, provider=Provider.LOCAL
+            actor,
+            "cloud_configuration.create",
+            configuration,
+            organization=organization,
+            provider=Provider.LOCAL,
+            directory=path,
         )
     return configuration
 
@@ -137,7 +143,14 @@ def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> 
         )
     row.deleted_at = timezone.now()
     row.save(update_fields=["deleted_at"])
-    audit.record(actor, "cloud_configuration.delete", row, organization=row.organization)
+    audit.record(
+        actor,
+        "cloud_configuration.delete",
+        row,
+        organization=row.organization,
+        provider=row.provider,
+        location=row.location,
+    )
 
 
 @transaction.atomic
@@ -184,18 +197,32 @@ def rename_workspace(*, actor: Actor, workspace: Workspace, name: str) -> None:
             row.save(update_fields=["name"])
     except IntegrityError:
         raise UserError("NameTaken", "A workspace of this name exists.", "Choose another name.") from None
-    audit.record(actor, "workspace.rename", row, organization=row.organization, before=before, after=name)
+    audit.record(
+        actor, "workspace.rename", row, organization=row.organization, before={"name": before}, after={"name": name}
+    )
 
 
 @transaction.atomic
 def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role: WorkspaceRole) -> WorkspaceMembership:
-    """Put a user into a workspace, and into its organization as MEMBER if they are not in it."""
+    """Put a user into a workspace, and into its organization as MEMBER if they are not in it; or give them another role
+    there."""
     add_member(actor=actor, organization=workspace.organization, user=user, role=OrganizationRole.MEMBER)
-    membership, created = WorkspaceMembership.objects.update_or_create(
-        workspace=workspace, user=user, defaults={"role": role}
+    memberships = WorkspaceMembership.objects.select_for_update()
+    membership, created = memberships.get_or_create(workspace=workspace, user=user, defaults={"role": role})
+    before = {} if created else {"role": membership.role}
+    if before == {"role": role}:
+        return membership
+    if not created:
+        membership.role = role
+        membership.save(update_fields=["role"])
+    audit.record(
+        actor,
+        "workspace_membership.create" if created else "workspace_membership.update",
+        membership,
+        organization=workspace.organization,
+        before=before,
+        after={"role": role},
     )
-    verb = "workspace_membership.create" if created else "workspace_membership.update"
-    audit.record(actor, verb, membership, organization=workspace.organization, role=role)
     return membership
 
 
@@ -212,7 +239,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
             f"{len(blocking)} clusters are in {row.name}: {', '.join(blocking[:5])}.",
             "Delete the clusters first, then the workspace.",
         )
-    row.target = Target.TERMINATED
+    before, row.target = row.target, Target.TERMINATED
     row.revision += 1
     row.attempts = 0
     row.due_at = timezone.now()
@@ -220,7 +247,17 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     row.save(
         update_fields=["target", "revision", "attempts", "due_at", "failure_code", "failure_message", "failure_hint"]
     )
-    audit.record(actor, "workspace.delete", row, organization=row.organization)
+    audit.record(
+        actor,
+        "workspace.delete",
+        row,
+        organization=row.organization,
+        before={"target": before},
+        after={"target": row.target},
+        status=row.status,
+        region=row.region,
+        cloud_configuration=row.cloud_configuration.name,
+    )
     nudge(row)
 
 
@@ -232,29 +269,47 @@ def nudge(workspace: Workspace) -> None:
 
 def save_file(*, actor: Actor, workspace: Workspace, path: str, chunks: Iterator[bytes]) -> int:
     """Write a file of the shared filesystem, whole or not at all, and return its size in bytes."""
-    size = cloud_of(workspace.cloud_configuration).files(workspace.handle).save(path, chunks)
-    _record_file(actor, workspace, "file.save", path, size=size)
+    files = _files(workspace)
+    replaced = _state(files, path)
+    size = files.save(path, chunks)
+    _record_file(actor, workspace, "file.save", path=path, before=replaced, after={"kind": "file", "size": size})
     return size
 
 
 def make_folder(*, actor: Actor, workspace: Workspace, path: str) -> None:
     """Make a folder."""
-    cloud_of(workspace.cloud_configuration).files(workspace.handle).make_folder(path)
-    _record_file(actor, workspace, "file.make_folder", path)
+    _files(workspace).make_folder(path)
+    _record_file(actor, workspace, "file.make_folder", path=path)
 
 
 def move_file(*, actor: Actor, workspace: Workspace, source: str, destination: str) -> None:
     """Rename a file or folder."""
-    cloud_of(workspace.cloud_configuration).files(workspace.handle).move(source, destination)
-    _record_file(actor, workspace, "file.move", source, destination=destination)
+    _files(workspace).move(source, destination)
+    _record_file(actor, workspace, "file.move", before={"path": source}, after={"path": destination})
 
 
 def delete_file(*, actor: Actor, workspace: Workspace, path: str) -> None:
     """Delete a file, or a folder with everything in it."""
-    cloud_of(workspace.cloud_configuration).files(workspace.handle).delete(path)
-    _record_file(actor, workspace, "file.delete", path)
+    files = _files(workspace)
+    deleted = _state(files, path)
+    files.delete(path)
+    _record_file(actor, workspace, "file.delete", path=path, before=deleted)
 
 
-def _record_file(actor: Actor, workspace: Workspace, verb: str, path: str, **detail: object) -> None:
+def _files(workspace: Workspace) -> Files:
+    return cloud_of(workspace.cloud_configuration).files(workspace.handle)
+
+
+def _state(files: Files, path: str) -> dict[str, Any]:
+    """What the audit log says of a file that is about to go; empty where there is none."""
+    try:
+        entry = files.stat(path)
+    except CloudError:
+        return {}
+    return {"kind": entry.kind, "size": entry.size}
+
+
+def _record_file(actor: Actor, workspace: Workspace, verb: str, **detail: Any) -> None:
+    """A write to files cannot be undone by the database: its event follows at once, in a transaction of its own."""
     with transaction.atomic():
-        audit.record(actor, verb, workspace, organization=workspace.organization, path=path[:1000], **detail)
+        audit.record(actor, verb, workspace, organization=workspace.organization, **detail)

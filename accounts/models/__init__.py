@@ -1,6 +1,6 @@
 """The tables of the accounts app, a module for each subject."""
 
-from accounts.models.audit import AuditEvent, AuditEventQuerySet
+from accounts.models.audit import PLATFORM, ActorKind, AuditEvent, AuditEventQuerySet, AuditSeal
 from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
 from accounts.models.marketplace import MarketplaceRegistration, MarketplaceSubscription, SubscriptionState
 from accounts.models.people import (
@@ -15,8 +15,11 @@ from accounts.models.people import (
 from accounts.models.signup import PendingSignup, PendingSignupQuerySet
 
 __all__ = [
+    "PLATFORM",
+    "ActorKind",
     "AuditEvent",
     "AuditEventQuerySet",
+    "AuditSeal",
     "Impersonation",
     "ImpersonationQuerySet",
     "MarketplaceRegistration",

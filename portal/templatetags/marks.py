@@ -41,11 +41,11 @@ _SYSTEMS |= {"CrOS": "ChromeOS", "Linux": "Linux"}
 
 @register.filter
 def device(user_agent: str) -> str:
-    """A browser as its owner would call it: "Firefox on Linux". What is unknown is given by its own first word."""
+    """A browser as its owner would call it: "Firefox on Linux". What is unknown, by its own first word."""
     browser = next((name for sign, name in _BROWSERS.items() if sign in user_agent), "")
     system = next((name for sign, name in _SYSTEMS.items() if sign in user_agent), "")
     known = " on ".join(part for part in (browser, system) if part)
-    return known or user_agent.partition(" ")[0] or "Unknown"
+    return known or user_agent.partition(" ")[0] or "an unknown program"
 
 
 def _iso(at: datetime) -> str:

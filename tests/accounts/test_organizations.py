@@ -51,7 +51,7 @@ def test_a_new_name_is_unique_in_any_case(acme: Organization, client: Client) ->
     acme.refresh_from_db()
     assert acme.name == "Initech"
     event = AuditEvent.objects.get(verb="organization.rename")
-    assert event.detail == {"before": "Acme", "after": "Initech"}
+    assert event.detail == {"before": {"name": "Acme"}, "after": {"name": "Initech"}}
     assert client.post(where, {"name": "Initech"}).status_code == 302  # unchanged
     assert AuditEvent.objects.count() == 1
 

@@ -56,7 +56,7 @@ def test_owners_change_everybody_and_the_event_has_before_and_after(acme: Organi
     for before, after in ((R.MEMBER, R.OWNER), (R.OWNER, R.ADMIN), (R.ADMIN, R.BILLING)):
         change(acme, owner, other, after)
         event = AuditEvent.objects.filter(verb="membership.change_role").latest("number")
-        assert event.detail == {"person": other.email, "before": before, "after": after}
+        assert event.detail == {"person": other.email, "before": {"role": before}, "after": {"role": after}}
         assert role_of(acme, other) == after
 
 
@@ -183,11 +183,11 @@ def test_what_an_admin_does_while_being_demoted_is_done_before_or_refused() -> N
     acme = make_organization(name="Acme")
     owner, admin, friend = member(acme, R.OWNER), member(acme, R.ADMIN), member(acme, R.MEMBER)
     for _ in range(5):
-        AuditEvent.objects.all().delete()
+        before = list(AuditEvent.objects.values_list("pk", flat=True))
         for user, role in ((admin, R.ADMIN), (friend, R.MEMBER)):
             Membership.objects.filter(organization=acme, user=user).update(role=role)
         _, gift = together(lambda: change(acme, owner, admin, R.MEMBER), lambda: change(acme, admin, friend, R.ADMIN))
-        verbs = list(AuditEvent.objects.order_by("number").values_list("actor_user", flat=True))
+        verbs = list(AuditEvent.objects.exclude(pk__in=before).order_by("number").values_list("actor_user", flat=True))
         if isinstance(gift, PermissionNeededError):
             assert (role_of(acme, friend), verbs) == (R.MEMBER, [owner.pk])
         else:

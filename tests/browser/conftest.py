@@ -19,13 +19,13 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.browser.stage import Stage, Tenant
 from tests.browser.stage import stage as running_stage
 
-TENANTS = 16
+TENANTS = 22
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing but the stage can be reached
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # nothing but the stage
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]
 TELL_VIOLATIONS = (
@@ -76,11 +76,13 @@ class Watched:
 
     def page(self, session: str = "", **options: Any) -> Page:
         """A page in a new browser profile, signed in with a session."""
-        options = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
-        context = self.browser.new_context(base_url=self.stage.address, locale="en-US", **options)
+        usual = {"base_url": self.stage.address, "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
+        options = {**usual, **options}
+        context = self.browser.new_context(locale="en-US", **options)
         self.contexts.append(context)
         if session:
-            context.add_cookies([{"name": "sessionid", "value": session, "url": self.stage.address}])
+            for address in (self.stage.address, self.stage.named):
+                context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
         if options.get("java_script_enabled", True):
             context.add_init_script(TELL_VIOLATIONS)
         context.on("console", self._heard)
@@ -95,7 +97,8 @@ class Watched:
             self._note(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def _asked(self, address: str) -> None:
-        if not address.startswith((f"{self.stage.address}/", "data:", "about:", "blob:")):
+        ours = (f"{self.stage.address}/", f"{self.stage.named}/")
+        if not address.startswith((*ours, "data:", "about:", "blob:")):
             self._note(f"foreign address: {address}")
 
     def _answered(self, status: int, address: str) -> None:

@@ -34,6 +34,7 @@ from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
+from tests.browser.furniture_security import fill_security  # noqa: E402
 from tests.factories import (  # noqa: E402
     actor,
     add_to_organization,
@@ -193,6 +194,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         "newcomer_organization": str(Organization.objects.of(newcomer).get().pk),
         **failed,
         **fill_people(owner, workspace.organization, LONG),
+        **fill_security(workspace.organization),
     }
 
 

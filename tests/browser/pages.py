@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from tests.browser.stage import Stage
 
 STRANGER, NEWCOMER, OWNER = "", "newcomer_session", "session"
+SECURED, UNSECURED = "secured_session", "unsecured_session"
 
 
 @dataclass(frozen=True)
 class PageToSee:
-    """``path`` has names of the museum in braces. ``ready`` is a selector of what scripts put there."""
+    """``path`` has names of the museum in braces, and ``named`` for the portal under a host name.
+
+    ``ready`` is a selector of what scripts put there.
+    """
 
     path: str
     by: str = OWNER
@@ -19,7 +23,7 @@ class PageToSee:
     status: int = 200
 
     def address(self, stage: Stage) -> str:
-        return self.path.format(**stage.museum)
+        return self.path.format(**stage.museum, named=stage.named)
 
     def session(self, stage: Stage) -> str:
         return str(stage.museum[self.by]) if self.by else ""
@@ -29,6 +33,7 @@ COMPLETE = "[data-log-note]:text('Complete.')"
 PAGES: dict[str, PageToSee] = {
     "home": PageToSee("/", STRANGER),
     "sign-in": PageToSee("/accounts/login/", STRANGER),
+    "sign-in-named": PageToSee("{named}/accounts/login/", STRANGER),
     "sign-up": PageToSee("/accounts/signup/", STRANGER),
     "password-reset": PageToSee("/accounts/password/reset/", STRANGER),
     "sign-up-sent": PageToSee("/accounts/confirm-email/", STRANGER),
@@ -58,8 +63,21 @@ PAGES: dict[str, PageToSee] = {
     "organization-delete-now": PageToSee("/o/{newcomer_organization}/settings/delete/", NEWCOMER),
     "organization-new": PageToSee("/organizations/new/"),
     "password": PageToSee("/accounts/password/change/"),
-    "two-factor": PageToSee("/accounts/2fa/"),
-    "sessions": PageToSee("/accounts/sessions/"),
+    "security-empty": PageToSee("/accounts/2fa/"),
+    "security": PageToSee("/accounts/2fa/", SECURED),
+    "app-new": PageToSee("/accounts/2fa/totp/activate/", UNSECURED),
+    "app-remove": PageToSee("/accounts/2fa/totp/deactivate/", SECURED),
+    "passkeys": PageToSee("/accounts/2fa/webauthn/", SECURED),
+    "passkey-new": PageToSee("{named}/accounts/2fa/webauthn/add/", SECURED),
+    "passkey-nowhere": PageToSee("/accounts/2fa/webauthn/add/", SECURED),
+    "passkey-rename": PageToSee("/accounts/2fa/webauthn/keys/{passkey}/edit/", SECURED),
+    "passkey-remove": PageToSee("/accounts/2fa/webauthn/keys/{passkey}/remove/", SECURED),
+    "recovery-codes": PageToSee("/accounts/2fa/recovery-codes/", SECURED),
+    "recovery-codes-new": PageToSee("/accounts/2fa/recovery-codes/generate/", SECURED),
+    "confirm-by-password": PageToSee("/accounts/reauthenticate/", SECURED),
+    "confirm-by-code": PageToSee("/accounts/2fa/reauthenticate/", SECURED),
+    "confirm-by-passkey": PageToSee("/accounts/2fa/webauthn/reauthenticate/", SECURED),
+    "sessions": PageToSee("/accounts/sessions/", SECURED),
     "email": PageToSee("/accounts/email/"),
     "sign-out": PageToSee("/accounts/logout/"),
     "files": PageToSee("/w/{workspace}/files/"),

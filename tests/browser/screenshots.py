@@ -49,7 +49,8 @@ def open_page(browser: Browser, running: Stage, name: str) -> Page:
     see = PAGES[name]
     context = browser.new_context(base_url=running.address, locale="en-US", reduced_motion="reduce")
     if session := see.session(running):
-        context.add_cookies([{"name": "sessionid", "value": session, "url": running.address}])
+        for address in (running.address, running.named):
+            context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
     page = context.new_page()
     page.goto(see.address(running))
     expect(page.locator(see.ready)).to_be_visible()

@@ -55,6 +55,11 @@ class Stage:
     tenants: list[Tenant] = field(default_factory=list)
     museum: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def named(self) -> str:
+        """The same under a host name, as passkeys need."""
+        return self.address.replace("127.0.0.1", "localhost")
+
     def furnish(self, tenants: int, *, museum: bool = True) -> None:
         """Make tenants to take, and the museum: one with everything in it (see ``furniture``)."""
         made = subprocess.run(

@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 import pytest
 from dulwich import porcelain
+from dulwich.repo import Repo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 from pytest_django import Settings
@@ -78,9 +79,8 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def git_server(repository: Path) -> Iterator[str]:
     """Git over http with a password, as dulwich serves it."""
-    from dulwich.repo import Repo
-
-    inner = make_wsgi_chain(DictBackend({"/team/repo.git": Repo(str(repository))}))
+    served: dict[str, Any] = {"/team/repo.git": Repo(str(repository))}
+    inner = make_wsgi_chain(DictBackend(served))
     expected = "Basic " + base64.b64encode(f"ada:{TOKEN}".encode()).decode()
 
     def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
@@ -110,7 +110,8 @@ def git(location: str, reference: str = "", **how: str) -> Source:
 
 
 def commits(repository: Path) -> list[str]:
-    return [entry.commit.id.decode() for entry in porcelain.open_repo(str(repository)).get_walker()][::-1]
+    with Repo(str(repository)) as repo:
+        return [entry.commit.id.decode() for entry in repo.get_walker()][::-1]
 
 
 @pytest.mark.parametrize(("reference", "number"), [("", 3), ("master", 3), ("feature/x", 1), ("v1", 1)])

@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0004_soft_deletion"),
+        ("accounts", "0007_seal_earlier_events"),
     ]
 
     operations = [

@@ -1,0 +1,37 @@
+"""What the pages about passkeys and codes have to know."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import template
+from django.conf import settings
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def passkey_obstacle(context: dict[str, Any]) -> dict[str, str] | None:
+    """Why this address of the portal can have no passkeys, and the one that can; None where there is no obstacle.
+
+    A passkey belongs to a host name, and browsers refuse IP numbers. On the machine itself ``localhost`` is its name.
+    """
+    request = context["request"]
+    host = urlsplit(f"//{request.get_host()}")
+    number = _number(host.hostname)
+    if number is None:
+        return None
+    if number.is_loopback:
+        port = f":{host.port}" if host.port else ""
+        return {"host": host.hostname or "", "elsewhere": f"{request.scheme}://localhost{port}{request.path}"}
+    site = settings.SITE_URL if _number(urlsplit(settings.SITE_URL).hostname) is None else ""
+    return {"host": host.hostname or "", "elsewhere": f"{site}{request.path}" if site else ""}
+
+
+def _number(host: str | None) -> Any:
+    try:
+        return ip_address(host or "")
+    except ValueError:
+        return None
