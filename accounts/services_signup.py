@@ -126,7 +126,8 @@ def accept_terms(*, actor: Actor, user: User) -> None:
     before = user.terms_version
     user.terms_version, user.terms_accepted_at = settings.PORTAL_TERMS_VERSION, timezone.now()
     user.save(update_fields=["terms_version", "terms_accepted_at"])
-    audit.record(actor, "user.accept_terms", user, organization=None, before=before, after=user.terms_version)
+    terms = {"before": {"terms": before}, "after": {"terms": user.terms_version}}
+    audit.record(actor, "user.accept_terms", user, organization=None, **terms)
 
 
 @transaction.atomic
