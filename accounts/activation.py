@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.audit import Actor
-from accounts.models import Organization, PendingSignup, User
+from accounts.models import ActorKind, Organization, PendingSignup, User
 from portal.errors import UserError
 
 LIFETIME = timedelta(days=7)
@@ -84,4 +84,4 @@ def user_of(email: str) -> User | None:
 
 def visitor(email: str, address: str | None) -> Actor:
     """Somebody who says that this is their e-mail address, for the audit log."""
-    return Actor("visitor", f"{email} (not confirmed)"[:300], None, address)
+    return Actor(ActorKind.VISITOR, f"{email} (not confirmed)"[:300], None, address)

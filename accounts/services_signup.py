@@ -123,11 +123,11 @@ def finish(*, actor: Actor, owner: User, pending: PendingSignup, name: str) -> O
 @transaction.atomic
 def accept_terms(*, actor: Actor, user: User) -> None:
     """Note that a user accepts the terms of today."""
-    before = user.terms_version
+    before = {"terms": user.terms_version}
     user.terms_version, user.terms_accepted_at = settings.PORTAL_TERMS_VERSION, timezone.now()
     user.save(update_fields=["terms_version", "terms_accepted_at"])
-    terms = {"before": {"terms": before}, "after": {"terms": user.terms_version}}
-    audit.record(actor, "user.accept_terms", user, organization=None, **terms)
+    after = {"terms": user.terms_version}
+    audit.record_about(actor, "user.accept_terms", user, before=before, after=after)
 
 
 @transaction.atomic
@@ -135,7 +135,7 @@ def reset_password(*, actor: Actor, user: User, password: str) -> None:
     """Replace a lost password, which ends all sessions, and tell its owner."""
     user.set_password(password)
     user.save(update_fields=["password"])
-    audit.record(actor, "user.reset_password", user, organization=None)
+    audit.record_about(actor, "user.reset_password", user)
 
 
 def sweep() -> int:

@@ -23,7 +23,7 @@ from accounts.access import public_view
 from accounts.audit import Actor, actor_of
 from accounts.forms_signup import SandboxForm, SignupForm, SubscribeForm
 from accounts.marketplace import AGAIN, TOKEN_FIELD, Purchase
-from accounts.models import MarketplaceRegistration, User
+from accounts.models import ActorKind, MarketplaceRegistration, User
 from portal.errors import UserError, client_address
 from portal.forms import form_page, posted
 
@@ -47,8 +47,7 @@ def register(request: HttpRequest) -> HttpResponse:
         refused = limits.refuse(request, "marketplace")
         if refused:
             return refused
-        actor = Actor("visitor", "AWS Marketplace buyer", None, client_address(request))
-        arrival = services_marketplace.register(actor=actor, token=request.POST.get(TOKEN_FIELD, ""))
+        arrival = services_marketplace.register(actor=_buyer(request), token=request.POST.get(TOKEN_FIELD, ""))
     except UserError as error:
         return _refused(request, error)
     return HttpResponseRedirect(reverse("accounts:marketplace_claim", args=[arrival.claim_key]), status=303)
@@ -60,8 +59,7 @@ def claim(request: HttpRequest, claim_key: str) -> HttpResponse:
     if request.method == "HEAD":
         return redirect("accounts:marketplace_register")  # whoever looks ahead takes nothing
     try:
-        actor = Actor("visitor", "AWS Marketplace buyer", None, client_address(request))
-        registration = services_marketplace.claim(actor=actor, key=claim_key)
+        registration = services_marketplace.claim(actor=_buyer(request), key=claim_key)
     except UserError as error:
         return _refused(request, error)
     claimed = [*request.session.get(CLAIMED, []), str(registration.pk)]
@@ -152,6 +150,11 @@ def _claimed(request: HttpRequest, pk: UUID) -> MarketplaceRegistration:
             "RegistrationExpired", "This registration was begun too long ago and has expired.", AGAIN, status=410
         )
     return found
+
+
+def _buyer(request: HttpRequest) -> Actor:
+    """Whoever is behind a browser that AWS Marketplace sent here."""
+    return Actor(ActorKind.VISITOR, "AWS Marketplace buyer", None, client_address(request))
 
 
 def _refused(request: HttpRequest, error: UserError) -> HttpResponse:

@@ -28,6 +28,7 @@ class ActorKind(models.TextChoices):
 
     USER = "user", "Person"
     TOKEN = "token", "API token"
+    VISITOR = "visitor", "Visitor"
     SYSTEM = "system", "Platform"
     STAFF = "staff", "Staff"
 

@@ -220,8 +220,6 @@ WRITES: dict[str, tuple[str, Write]] = {
 
 PERSONAL = (
     "session.end",
-    "user.accept_terms",
-    "user.reset_password",
     "marketplace_registration.create",
     "marketplace_registration.claim",
 )
