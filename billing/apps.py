@@ -9,8 +9,11 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """Keep the intervals in step with the ledgers."""
-        from billing import metering
+        """Keep the intervals in step with the ledgers, and tell what runs cost."""
+        from billing import metering, runs
+        from jobs import costs
         from portal import scheduler
+
+        costs.costs_of = runs.costs_of
 
         scheduler.every(10, "metering", metering.meter)

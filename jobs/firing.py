@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import audit
 from jobs import cron, services
-from jobs.models import CatchUp, FireOutcome, JobSchedule, Run, RunStatus, ScheduleFire
+from jobs.models import CatchUp, FireOutcome, JobSchedule, Run, ScheduleFire
 from portal import events
 from portal.errors import UserError
 
@@ -75,7 +75,7 @@ def _last_before(schedule: JobSchedule, now: datetime) -> datetime:
 
 
 def _submit(schedule: JobSchedule, fire_at: datetime) -> None:
-    active = Run.objects.filter(schedule=schedule).exclude(status__in=_ENDED).count()
+    active = Run.objects.active_of(schedule).count()
     if active >= schedule.max_concurrent:
         were = "run was" if active == 1 else "runs were"
         detail = f"{active} {were} under way, and at most {schedule.max_concurrent} may be."
@@ -90,9 +90,6 @@ def _submit(schedule: JobSchedule, fire_at: datetime) -> None:
     else:
         detail = "Caught up after it was missed." if timezone.now() - fire_at > LATE else ""
         _record(schedule, fire_at, FireOutcome.STARTED, run=run, detail=detail)
-
-
-_ENDED = [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.TIMEOUT]
 
 
 def _record_missed(schedule: JobSchedule, first: datetime, count: int, now: datetime) -> None:

@@ -1,43 +1,49 @@
-"""Pages of runs."""
+"""Pages of runs; their logs and outputs are in ``views_logs``."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpResponse
+from django.shortcuts import render
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
 from clusters.models import Cluster
-from jobs import services
-from jobs.forms import RunFilter, RunForm
-from jobs.models import Run, RunStatus, find_queue_positions
-from portal.clouds.base import LogChunk, LogStream
+from jobs import costs, reading, services, views_form
+from jobs.forms import RunFilter
+from jobs.forms_job import JobForm, initial_of
+from jobs.models import Run, RunAttempt, RunStatus, find_queue_positions
+from jobs.queueing import expected_start
+from jobs.spec import CodeType
+from jobs.views_logs import find, log_of, stream_of
+from jobs.views_templates import find as find_template
+from jobs.views_templates import uuid_of
 from portal.errors import UserError
-from portal.forms import done, form_response, posted
+from portal.forms import done, posted
 from portal.models import DeploymentEvent
 from portal.paging import page
-from portal.streaming import blocks
 from workspaces.access import WorkspaceRequest, workspace_view
-from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
 
-LOG_CHUNK = 256 * 1024
 LOG_TAIL = 64 * 1024
 SHOWN = (
-    *("number", "name", "file", "status", "reason", "created_at", "started_at", "ended_at", "workspace_id"),
+    *(
+        "number",
+        "name",
+        "file",
+        "code_type",
+        "status",
+        "reason",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "workspace_id",
+    ),
     *("cluster__name", "requested_by__first_name", "requested_by__last_name", "requested_by__email"),
 )
 """What a line of the list reads. A run and its cluster have some seventy columns, and reading them takes longest."""
-
-
-def find(workspace: Workspace, run: UUID) -> Run:
-    """A run of this workspace; 404 for any other."""
-    rows = Run.objects.in_workspace(workspace).select_related("cluster", "requested_by")
-    return get_object_or_404(rows, pk=run)
 
 
 @workspace_view(Perm.WS_VIEW)
@@ -56,6 +62,7 @@ def runs(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     find_queue_positions(shown.rows)
     context = {
         "nav": "jobs",
+        "tab": "runs",
         "page": shown,
         "runs": shown.rows,
         "filter_form": form,
@@ -72,30 +79,49 @@ def row(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRespo
 
 @workspace_view(Perm.JOB_EDIT, ("GET", "HEAD", "POST"))
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
-    """Submit a run."""
-    initial = {"file": request.GET.get("file", ""), "cluster": request.GET.get("cluster", "")}
-    form = RunForm(posted(request), workspace=workspace, initial=initial)
-    if request.method == "POST" and form.is_valid():
+    """Submit a run: of a job described now, of a template with changes (``?template=``), or again (``?run=``)."""
+    initial: dict[str, Any] = {"file": request.GET.get("file", ""), "cluster": request.GET.get("cluster", "")}
+    initial["code_type"] = request.GET.get("code", "PYTHON")
+    template, kept = None, None
+    if asked := request.GET.get("template"):
+        template = find_template(workspace, uuid_of(asked))
+        kept = template.spec()
+        initial = {**initial_of(kept, template.place), "name": template.name}
+        initial["place"] = "existing" if initial["place"] == "open" else initial["place"]
+    elif asked := request.GET.get("run"):
+        again = find(workspace, uuid_of(asked))
+        template, kept = again.template, again.spec()
+        initial = {**initial_of(kept, None if again.cluster.dedicated_to else again.cluster), "name": again.name}
+        initial["place"] = "existing"
+    form = JobForm(posted(request), workspace=workspace, kept=kept, initial=initial)
+    if views_form.wants_saving(request, form):
+        place = form.place_given()
+        assert place is not None, "only a template may leave it open"
         try:
             run = services.submit_run(
                 actor=actor_of(request),
                 workspace=workspace,
                 name=form.cleaned_data["name"],
                 spec=form.spec(),
-                place=form.cleaned_data["cluster"],
+                place=place,
+                template=template,
             )
             return done(request, "jobs:detail", workspace.pk, run.pk)
         except UserError as error:
-            form.add_error("cluster", f"{error.message} {error.hint}".strip())
-    context = {"nav": "jobs", "clusters_exist": Cluster.objects.in_workspace(workspace).usable().exists()}
-    return form_response(request, "jobs/new.html", form, **context)
+            views_form.refuse(form, error)
+    return views_form.show(request, form, title="Run job", save="Run job", from_template=template)
 
 
 def live_context(request: WorkspaceRequest, workspace: Workspace, run: Run) -> dict[str, Any]:
     """What the live part of a run's page shows."""
+    attempts = list(RunAttempt.objects.of(run))
+    run.cluster.workspace = workspace
     return {
         "nav": "jobs",
         "run": run,
+        "attempts": attempts,
+        "expected_start": expected_start(run),
+        "cost": costs.costs_of([run]).get(run.pk),
         "events": DeploymentEvent.objects.of(run.pk)[:50],
         "can_cancel": Perm.JOB_EDIT in request.permissions and not run.ended and run.status != RunStatus.CANCELLING,
     }
@@ -103,14 +129,18 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, run: Run) -> d
 
 @workspace_view(Perm.WS_VIEW)
 def detail(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponse:
-    """A run and its log."""
+    """A run, its attempts, its log and what it made."""
     found = find(workspace, run)
     context = live_context(request, workspace, found)
-    stream = LogStream.STDERR if request.GET.get("stream") == "stderr" else LogStream.STDOUT
-    tail = read_log(workspace, found, stream, -LOG_TAIL, LOG_TAIL)
+    shown = log_of(request, workspace, found)
+    tail = shown.read(-LOG_TAIL, LOG_TAIL) if shown else None
+    context["attempt"] = shown.attempt if shown else None
     context["log_tail"] = tail.data.decode(errors="replace") if tail else ""
-    context["log_stream"] = stream.value
+    context["log_stream"] = stream_of(request).value
     context["log_offset"] = tail.next_offset if tail else 0
+    if shown and shown.ended:
+        context["outputs"] = reading.outputs(workspace, shown.attempt)
+        context["result"] = reading.result(workspace, shown.attempt) if found.code_type == CodeType.SQL else None
     return render(request, "jobs/detail.html", context)
 
 
@@ -126,48 +156,3 @@ def cancel(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRe
     found = find(workspace, run)
     services.cancel_run(actor=actor_of(request), run=found)
     return done(request, "jobs:detail", workspace.pk, found.pk)
-
-
-def read_log(workspace: Workspace, run: Run, stream: LogStream, offset: int, limit: int) -> LogChunk | None:
-    """A piece of a run's log; None before it started."""
-    if not run.handle:
-        return None
-    return cloud_of(workspace.cloud_configuration).logs(run.cluster.handle, run.handle, stream, offset, limit)
-
-
-def _stream_of(request: WorkspaceRequest) -> LogStream:
-    return LogStream.STDERR if request.GET.get("stream") == "stderr" else LogStream.STDOUT
-
-
-@workspace_view(Perm.WS_VIEW)
-def log(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponse:
-    """Log text from an offset. X-Next-Offset says where to go on; X-Log-Complete that nothing more will come."""
-    found = find(workspace, run)
-    text = request.GET.get("offset", "0").removeprefix("-")
-    offset = int(text) if text.isdecimal() and len(text) < 16 else 0
-    offset = -offset if request.GET.get("offset", "").startswith("-") else offset
-    chunk = read_log(workspace, found, _stream_of(request), offset, LOG_CHUNK)
-    response = HttpResponse(chunk.data if chunk else b"", content_type="text/plain; charset=utf-8")
-    response["X-Next-Offset"] = str(chunk.next_offset if chunk else 0)
-    response["X-Log-Complete"] = str(found.ended and (chunk is None or chunk.next_offset >= chunk.size)).lower()
-    return response
-
-
-@workspace_view(Perm.WS_VIEW)
-def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponseBase:
-    """The whole log as it is now, streamed."""
-    found = find(workspace, run)
-    stream = _stream_of(request)
-
-    beginning = read_log(workspace, found, stream, 0, 0)
-    offset, size = 0, beginning.size if beginning else 0  # a job may be writing faster than somebody reads
-
-    def read() -> bytes:
-        nonlocal offset
-        chunk = read_log(workspace, found, stream, offset, min(LOG_CHUNK, max(0, size - offset)))
-        offset = chunk.next_offset if chunk else 0
-        return chunk.data if chunk else b""
-
-    response = StreamingHttpResponse(blocks(read), content_type="application/octet-stream")
-    response["Content-Disposition"] = f'attachment; filename="{found.pk}-{stream.value}.log"'
-    return response

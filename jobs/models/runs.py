@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
@@ -20,6 +21,9 @@ from jobs.models.definition import JobDefinition
 from jobs.models.templates import JobTemplate
 from portal.models import NextNumber, Reconciled
 from workspaces.models import Workspace
+
+if TYPE_CHECKING:
+    from jobs.models.schedules import JobSchedule
 
 MAX_QUEUED = 100
 """How many runs may wait for one cluster."""
@@ -96,6 +100,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Those that would start if they could."""
         due = Q(not_before=None) | Q(not_before__lte=timezone.now())
         return self.filter(due, status=RunStatus.PENDING)
+
+    def active_of(self, schedule: JobSchedule) -> RunQuerySet:
+        """Those of one schedule that have not ended."""
+        return self.filter(schedule=schedule).exclude(status__in=_ENDS)
 
     def active(self) -> RunQuerySet:
         """Those with a process."""

@@ -586,6 +586,51 @@
       if (on) toEnd();
     }
 
+    const searching = $("[data-log-search]", viewer);
+    const matches = $("[data-log-matches]", viewer);
+    let query = 0;
+
+    async function search(text) {
+      const mine = ++query;
+      matches.hidden = !text;
+      if (!text) return;
+      const address = new URL(viewer.dataset.logSearchUrl, location.href);
+      address.searchParams.set("stream", tabs.find((tab) => tab.getAttribute("aria-selected") === "true").dataset.stream);
+      address.searchParams.set("q", text);
+      const list = make("ol", "log-lines");
+      const state = make("p", "muted", "Searching…");
+      matches.replaceChildren(state, list);
+      let next = 0;
+      while (next !== undefined && list.childElementCount < 500) {
+        address.searchParams.set("offset", next);
+        let found;
+        try {
+          const answer = await fetch(address, { headers: { Accept: "application/json" }, cache: "no-store" });
+          if (!answer.ok || answer.redirected) throw new Error();
+          found = await answer.json();
+        } catch {
+          if (mine === query) state.textContent = "The log cannot be searched now. Try again.";
+          return;
+        }
+        if (mine !== query) return;
+        for (const line of found.lines) list.append(make("li", "", line.text));
+        next = found.next;
+        const part = next === undefined ? "" : `, ${Math.floor((100 * next) / found.size)} % searched`;
+        state.textContent = `${list.childElementCount || "No"} line${list.childElementCount === 1 ? "" : "s"}${part}`;
+      }
+      if (next !== undefined) state.textContent = `The first ${list.childElementCount} lines. Search for something rarer, or download the log.`;
+    }
+
+    if (searching) {
+      const input = $("input", searching);
+      searching.addEventListener("submit", (event) => {
+        event.preventDefault();
+        search(input.value.trim());
+      });
+      input.addEventListener("search", () => search(input.value.trim()));
+      input.addEventListener("input", () => { if (!input.value) search(""); });
+    }
+
     tabs.forEach((tab, index) => {
       tab.addEventListener("click", () => choose(tab));
       tab.addEventListener("keydown", (event) => {

@@ -40,7 +40,7 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
     "jobs.services.cancel_run": ("run.cancel", lambda t, by: services.cancel_run(**by, run=t.lab.run)),
     "jobs.services_templates.create_template": (
         "template.create",
-        lambda t, by: create_template(**by, workspace=t.lab.workspace, name="nightly", spec=SECRETIVE),
+        lambda t, by: create_template(**by, workspace=t.lab.workspace, name="monthly", spec=SECRETIVE),
     ),
     "jobs.services_templates.update_template": (
         "template.update",
@@ -58,7 +58,7 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
             **by,
             workspace=t.lab.workspace,
             template=make_template(t.lab.workspace, cluster=t.lab.cluster),
-            name="nightly",
+            name="monthly",
             cron="0 3 * * *",
         ),
     ),

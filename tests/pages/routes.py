@@ -75,6 +75,16 @@ REGISTRATION = {
 }
 """For a stranger; somebody who is signed in needs the first two only."""
 
+SCHEDULE = {
+    "name": "weekly",
+    "template": "{template}",
+    "cron": "0 3 * * *",
+    "timezone": "Europe/Berlin",
+    "max_concurrent": "1",
+    "catch_up": "NONE",
+    "enabled": "on",
+}
+
 ROUTES: dict[str, Route] = {
     "home": Route(public=True, in_tenant=False),
     "healthz": Route(public=True, in_tenant=False),
@@ -137,7 +147,22 @@ ROUTES: dict[str, Route] = {
     "jobs:live": _lab(IN_LAB),
     "jobs:cancel": _lab(EDITORS, get=False, form={}),
     "jobs:log": _lab(IN_LAB),
+    "jobs:log_search": _lab(IN_LAB, query={"q": "text"}),
     "jobs:log_download": _lab(IN_LAB),
+    "jobs:output": _lab(IN_LAB, query={"path": "result.json"}),
+    "jobs:templates": _lab(IN_LAB),
+    "jobs:template_new": _lab(EDITORS, form={**RUN, "name": "another"}),
+    "jobs:template": _lab(IN_LAB),
+    "jobs:template_edit": _lab(EDITORS, form=RUN),
+    "jobs:template_run": _lab(EDITORS, get=False, form={}),
+    "jobs:template_delete": _lab(EDITORS, get=False, form={}),
+    "jobs:schedules": _lab(IN_LAB),
+    "jobs:schedule_new": _lab(EDITORS, form=SCHEDULE),
+    "jobs:schedule": _lab(IN_LAB),
+    "jobs:schedule_edit": _lab(EDITORS, form=SCHEDULE),
+    "jobs:schedule_switch": _lab(EDITORS, get=False, form={"enabled": "off"}),
+    "jobs:schedule_run": _lab(EDITORS, get=False, form={}),
+    "jobs:schedule_delete": _lab(EDITORS, get=False, form={}),
     "billing:dashboard": Route(USAGE),
 }
 

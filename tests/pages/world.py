@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from accounts import activation, sandbox
 from accounts.audit import Actor
@@ -23,7 +24,7 @@ from accounts.services_marketplace import claim, register
 from accounts.services_signup import sign_up
 from accounts.views_marketplace import CLAIMED
 from clusters.models import Cluster
-from jobs.models import Run
+from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
@@ -31,6 +32,7 @@ from tests.factories import (
     make_configuration,
     make_organization,
     make_run,
+    make_template,
     make_user,
     make_workspace,
 )
@@ -58,6 +60,8 @@ class Place:
     workspace: Workspace
     cluster: Cluster
     run: Run
+    template: JobTemplate
+    schedule: JobSchedule
     files: Path
 
 
@@ -86,6 +90,8 @@ class Tenants:
             "workspace": place.workspace.pk,
             "cluster": place.cluster.pk,
             "run": place.run.pk,
+            "template": place.template.pk,
+            "schedule": place.schedule.pk,
             "membership": self.somebody[place.workspace.organization_id].pk,
             "organization_name": place.workspace.organization.name,
             "action": "pause",
@@ -118,7 +124,15 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     handle = {"steps": {"filesystem": {"id": name}}}
     workspace = make_workspace(organization, configuration, name=name.title(), handle=handle)
     cluster = make_cluster(workspace)
-    return Place(workspace, cluster, make_run(cluster), files)
+    template = make_template(workspace, cluster=cluster)
+    schedule = JobSchedule.objects.create(workspace=workspace, template=template, name="nightly", cron="0 3 * * *")
+    run = make_run(cluster)
+    reference = {"run": f"runs/{run.pk}", "node": "nowhere"}
+    RunAttempt.objects.create(run=run, number=1, handle=reference, started_at=timezone.now(), ended_at=timezone.now())
+    output = directory / reference["run"] / "output"
+    output.mkdir(parents=True)
+    (output / "result.json").write_text("{}")
+    return Place(workspace, cluster, run, template, schedule, files)
 
 
 def make_tenants(directory: Path) -> Tenants:

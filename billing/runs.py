@@ -1,0 +1,44 @@
+"""The share that a run has in its cluster's bill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.utils import timezone
+
+from billing.models import Rate
+from billing.usage import cost, minutes_between
+from jobs.costs import RunCost
+from jobs.models import Run, RunAttempt
+
+
+def costs_of(runs: Iterable[Run]) -> dict[UUID, RunCost]:
+    """Minutes, half up and for each attempt, times instances, times the rate at the run's start. Two queries."""
+    started = {run.pk: run for run in runs if run.started_at and run.instances}
+    if not started:
+        return {}
+    now = timezone.now()
+    minutes: dict[UUID, int] = dict.fromkeys(started, 0)
+    attempts = RunAttempt.objects.filter(run__in=started)
+    for pk, began, ended in attempts.values_list("run_id", "started_at", "ended_at"):
+        minutes[pk] += minutes_between(began, ended or now)
+    kinds = {run.instance_type for run in started.values()}
+    rates = list(Rate.objects.filter(instance_type__in=kinds).order_by("-valid_from"))
+    found: dict[UUID, RunCost] = {}
+    for pk, run in started.items():
+        assert run.started_at is not None
+        provider = run.cluster.workspace.cloud_configuration.provider
+        hourly = _rate(rates, provider, run.instance_type, run.started_at)
+        found[pk] = RunCost(minutes[pk], cost(minutes[pk], run.instances, hourly), hourly)
+    return found
+
+
+def _rate(rates: list[Rate], provider: str, instance_type: str, at: datetime) -> Decimal:
+    for rate in rates:
+        valid = rate.valid_from <= at and (rate.valid_to is None or rate.valid_to > at)
+        if valid and (rate.provider, rate.instance_type) == (provider, instance_type):
+            return rate.hourly
+    return Decimal(0)

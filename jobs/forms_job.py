@@ -1,0 +1,463 @@
+"""The form of a job, in four steps: what it is, where its code is, how it runs, and where.
+
+All steps are one form. The page shows one of them and carries the others along hidden, so nothing is stored before the
+end, nothing is lost on the way, and it works without scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms import BoundField
+from django.forms.utils import ErrorDict
+from django.http import QueryDict
+
+from accounts.forms import NameField
+from clusters.forms import MAX_INSTANCES, TagsField, label_of
+from clusters.models import Cluster
+from jobs.fetching.web import name_of
+from jobs.forms import MODES, ArgumentsField, EnvironmentField, PlainSelect
+from jobs.spec import CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
+from portal.clouds.base import CloudError, LaunchMode
+from workspaces.clouds import cloud_of
+from workspaces.models import Workspace
+
+KEPT = "********"
+"""Stands for a stored value that nobody is shown; left as it is, it stays."""
+
+CODE = {
+    CodeType.PYTHON: "Python — a .py file on all cores of the cluster",
+    CodeType.SQL: "SQL — a query, run by BodoSQL; its result is kept as Parquet",
+    CodeType.IPYNB: "Notebook — a .ipynb file, executed from top to bottom and kept with its output",
+}
+ENDINGS = {CodeType.PYTHON: ".py", CodeType.SQL: ".sql", CodeType.IPYNB: ".ipynb"}
+SOURCES = {
+    SourceType.WORKSPACE: "A file of this workspace",
+    SourceType.SQL: "A query written here",
+    SourceType.GIT: "A git repository",
+    SourceType.URL: "An address on the web",
+    SourceType.S3: "An S3 bucket",
+}
+PLACES = {
+    "existing": "A cluster of this workspace",
+    "new": "A new cluster for each run, removed at its end",
+    "open": "Whoever runs it chooses",
+}
+MAX_SQL = 100_000
+MAX_MINUTES = 10080
+
+
+@dataclass(frozen=True)
+class FormStep:
+    """One step: its name in the form, what people read, and the fields it may show."""
+
+    name: str
+    label: str
+    fields: tuple[str, ...]
+
+
+STEPS = (
+    FormStep("basic", "Basics", ("name", "description", "code_type", "tags")),
+    FormStep(
+        "source",
+        "Source",
+        ("source_type", "location", "reference", "username", "token", "file", "sql", "parameters"),
+    ),
+    FormStep(
+        "advanced",
+        "Options",
+        (
+            *("arguments", "environment", "mode", "timeout_minutes"),
+            *("retries", "retry_delay_minutes", "retry_on_timeout"),
+        ),
+    ),
+    FormStep(
+        "cluster",
+        "Cluster",
+        ("place", "cluster", "instance_type", "instances", "release", "auto_resume", "pause_on_finish"),
+    ),
+)
+
+
+class ParametersField(forms.CharField):
+    """Values of a query by name, as lines of ``name=value``; a value is JSON (a number, true, "text"), or else text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **{"required": False, "widget": forms.Textarea(attrs={"rows": 3}), "max_length": 32768, **options}
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        """A dict as lines; a text that would be read as something else is quoted."""
+        if not isinstance(value, dict):
+            return value
+        return "\n".join(f"{key}={_written(each)}" for key, each in value.items())
+
+    def clean(self, value: Any) -> Any:
+        """Lines as a dict."""
+        found: dict[str, Any] = {}
+        for line in (super().clean(value) or "").splitlines():
+            if not line.strip():
+                continue
+            key, separator, text = line.partition("=")
+            if not separator or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", key.strip()):
+                raise ValidationError("Write one name=value per line; names are letters, digits and _.", code="format")
+            found[key.strip()] = _read(text.strip())
+        return found
+
+
+def _read(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) or value is None else text
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) and _read(value) == value else json.dumps(value)
+
+
+class JobForm(forms.Form):
+    """A job and where it runs. ``kept`` is the job as it is stored, whose secrets may be kept. ``for_template`` asks
+    for what only a template has, and lets the cluster be left open."""
+
+    name = NameField(label="Name")
+    description = forms.CharField(max_length=1000, required=False, label="Description")
+    code_type = forms.ChoiceField(
+        label="Code", choices=[(k.value, v) for k, v in CODE.items()], widget=forms.RadioSelect
+    )
+    tags = TagsField(label="Tags", help_text="One key=value per line.")
+
+    source_type = forms.ChoiceField(label="Where the code is", required=False)
+    location = forms.CharField(max_length=2000, required=False)
+    reference = forms.CharField(max_length=250, required=False)
+    username = forms.CharField(max_length=250, required=False, label="User")
+    token = forms.CharField(
+        max_length=4000, required=False, label="Token", widget=forms.PasswordInput(attrs={"autocomplete": "off"})
+    )
+    file = forms.CharField(max_length=1000, required=False, label="File")
+    sql = forms.CharField(
+        max_length=MAX_SQL,
+        required=False,
+        strip=False,
+        label="Query",
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}),
+    )
+    parameters = ParametersField(
+        label="Parameters",
+        help_text="One name=value per line, for @name in the query. They are bound, never pasted into its text.",
+    )
+
+    arguments = ArgumentsField(label="Arguments", help_text="Separated by spaces; quote what has spaces.")
+    environment = EnvironmentField(
+        label="Environment variables", help_text="One KEY=value per line. Stored encrypted; only the keys are shown."
+    )
+    mode = forms.ChoiceField(
+        label="Launch mode",
+        required=False,
+        choices=[(mode.value, label) for mode, label in MODES.items()],
+        widget=forms.RadioSelect,
+    )
+    timeout_minutes = forms.IntegerField(
+        min_value=1, max_value=MAX_MINUTES, label="Timeout in minutes", help_text="For each attempt."
+    )
+    retries = forms.IntegerField(min_value=0, max_value=20, label="Further attempts after a failure")
+    retry_delay_minutes = forms.IntegerField(min_value=0, max_value=1440, label="Minutes between attempts")
+    retry_on_timeout = forms.BooleanField(required=False, label="Try again after a timeout, too")
+
+    place = forms.ChoiceField(label="Where it runs", widget=forms.RadioSelect)
+    cluster = forms.ModelChoiceField(Cluster.objects.none(), required=False, label="Cluster", widget=PlainSelect)
+    instance_type = forms.ChoiceField(required=False, label="Instance type")
+    instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, required=False, label="Number of instances")
+    release = forms.ChoiceField(required=False, label="Bodo version")
+    auto_resume = forms.BooleanField(required=False, label="Resume the cluster if it is paused")
+    pause_on_finish = forms.BooleanField(
+        required=False, label="Pause the cluster at the end", help_text="Unless other runs wait for it."
+    )
+
+    def __init__(
+        self, *args: Any, workspace: Workspace, for_template: bool = False, kept: JobSpec | None = None, **options: Any
+    ) -> None:
+        options["initial"] = {**_FIRST, **(options.get("initial") or {})}
+        super().__init__(*args, **options)
+        if self.is_bound:  # what is sent by hand may leave out what has a default; only a box without a tick is silent
+            defaults = {name: str(value) for name, value in _FIRST.items() if value is not True}
+            given = cast(QueryDict, self.data).copy()
+            given.update({name: value for name, value in defaults.items() if name not in given})
+            self.data = given
+        self.workspace, self.for_template, self.kept = workspace, for_template, kept
+        self.list_error: CloudError | None = None
+        if not for_template:
+            self.fields["name"].label = "Run name"
+            del self.fields["description"]
+        self._offer()
+
+    def _offer(self) -> None:
+        """The choices that depend on the workspace and on the kind of code."""
+        code = self.code
+        kinds = [kind for kind in SOURCES if kind is not SourceType.SQL or code is CodeType.SQL]
+        self._choices("source_type", [(kind.value, SOURCES[kind]) for kind in kinds])
+        self._choices("place", [(key, label) for key, label in PLACES.items() if key != "open" or self.for_template])
+        field = self.fields["cluster"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = Cluster.objects.in_workspace(self.workspace).usable().order_by("name")
+        field.empty_label = "Choose a cluster"
+        cloud = cloud_of(self.workspace.cloud_configuration)
+        try:
+            types, releases = cloud.instance_types(self.workspace.region), cloud.releases()
+        except CloudError as error:
+            types, releases, self.list_error = [], [], error
+        self._choices("instance_type", [(kind.name, label_of(kind)) for kind in types])
+        self._choices("release", [(release.version, f"Bodo {release.version}") for release in releases])
+        labels = {
+            SourceType.GIT: ("Repository", "https://github.com/team/jobs.git", "Branch, tag or commit"),
+            SourceType.URL: ("Address", "https://example.org/job.py", ""),
+            SourceType.S3: ("Path", "s3://bucket/folder/", "Region of the bucket"),
+        }.get(self.source, ("", "", ""))
+        self.fields["location"].label, self.fields["reference"].label = labels[0], labels[2]
+        self.fields["location"].widget.attrs["placeholder"] = labels[1]
+        if self.source is SourceType.WORKSPACE:
+            self.fields["file"].help_text = f"A file of the workspace that ends in {ENDINGS[code]}."
+        elif self.source is SourceType.S3:
+            self.fields["file"].help_text = "Below the path; empty where the path is the file itself."
+            self.fields[
+                "location"
+            ].help_text = (
+                "Read with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the run's environment, or without any."
+            )
+        else:
+            self.fields["file"].help_text = f"Its path in the repository; it ends in {ENDINGS[code]}."
+        if self.kept and self.kept.source.token:
+            self.fields["token"].help_text = "Leave it empty to keep the one that is stored."
+
+    def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = choices
+
+    # --- what is asked for ---
+
+    @property
+    def code(self) -> CodeType:
+        """The kind of code that is chosen, right or wrong."""
+        return CodeType._value2member_map_.get(self._raw("code_type"), CodeType.PYTHON)  # type: ignore[return-value]
+
+    @property
+    def source(self) -> SourceType:
+        """The kind of source that is chosen; a query is written here unless something else is chosen."""
+        chosen = SourceType._value2member_map_.get(self._raw("source_type"))
+        if chosen is SourceType.SQL and self.code is not CodeType.SQL:
+            chosen = None
+        default = SourceType.SQL if self.code is CodeType.SQL else SourceType.WORKSPACE
+        return chosen or default  # type: ignore[return-value]
+
+    def _raw(self, name: str) -> Any:
+        return self.data.get(name) if self.is_bound else self.initial.get(name)
+
+    def relevant(self) -> set[str]:
+        """The fields that matter for what is chosen."""
+        names = {name for step in STEPS for name in step.fields} & set(self.fields)
+        source, code, place = self.source, self.code, self._raw("place") or "existing"
+        if source is not SourceType.GIT:
+            names -= {"username", "token"}
+        if source not in {SourceType.GIT, SourceType.S3}:
+            names -= {"reference"}
+        if source in {SourceType.WORKSPACE, SourceType.SQL}:
+            names -= {"location"}
+        if source in {SourceType.SQL, SourceType.URL}:
+            names -= {"file"}
+        if source is not SourceType.SQL:
+            names -= {"sql"}
+        if code is not CodeType.SQL:
+            names -= {"parameters"}
+        else:
+            names -= {"arguments"}
+        if code is not CodeType.PYTHON:
+            names -= {"mode"}
+        if place != "existing":
+            names -= {"cluster", "auto_resume", "pause_on_finish"}
+        if place != "new":
+            names -= {"instance_type", "instances", "release"}
+        return names
+
+    def shown(self, step: FormStep) -> Iterator[BoundField]:
+        """The fields of a step, as the page shows them."""
+        relevant = self.relevant()
+        return (self[name] for name in step.fields if name in relevant)
+
+    def carried(self, step: FormStep) -> Iterator[BoundField]:
+        """All other fields, to be carried along hidden."""
+        shown = {field.name for field in self.shown(step)}
+        return (self[name] for name in self.fields if name not in shown)
+
+    def wrong_step(self, last: FormStep | None = None) -> FormStep | None:
+        """The first step with an error, of those up to ``last``."""
+        for step in STEPS:
+            if any(name in self.errors for name in step.fields):
+                return step
+            if step == last:
+                return None
+        return None
+
+    def hide_errors(self) -> None:
+        """Nobody is told what is wrong with a step that they have not come to."""
+        self._errors = ErrorDict()
+
+    # --- what was given ---
+
+    def clean(self) -> dict[str, Any]:
+        """Only what is relevant has to be right."""
+        values = super().clean() or self.cleaned_data
+        relevant = self.relevant()
+        for name in [name for name in self.errors if name not in relevant and name != "__all__"]:
+            del self._errors[name]
+        for name in ("location", "sql", "cluster", "instance_type", "instances", "release"):
+            if name in relevant and name not in self.errors and not values.get(name):
+                self.add_error(name, ValidationError("Fill this in.", code="required"))
+        if "location" in relevant and "location" not in self.errors:
+            self._check_location(values["location"].strip())
+        if "file" in relevant and "file" not in self.errors:
+            self._check_file(values.get("file", "").strip().strip("/"))
+        if "environment" in values:
+            self._keep_environment(values["environment"])
+        return values
+
+    def _check_location(self, location: str) -> None:
+        address = urlsplit(location)
+        if self.source is SourceType.S3:
+            if address.scheme != "s3" or not address.netloc:
+                self.add_error("location", "Write it as s3://bucket/path.")
+        elif address.scheme not in {"https", "http"} or not address.hostname:
+            self.add_error("location", "Write a whole address that begins with https://.")
+        elif address.username or address.password:
+            self.add_error("location", "Leave user and token out of the address; they have fields of their own.")
+        elif self.source is SourceType.URL and not name_of(location).endswith(ENDINGS[self.code]):
+            self.add_error("location", f"The address must lead to a file that ends in {ENDINGS[self.code]}.")
+        self.cleaned_data["location"] = location
+
+    def _check_file(self, path: str) -> None:
+        self.cleaned_data["file"] = path
+        ending = ENDINGS[self.code]
+        optional = self.source is SourceType.S3 and str(self.cleaned_data.get("location", "")).endswith(ending)
+        if not path and optional:
+            return
+        if not path.endswith(ending):
+            self.add_error("file", ValidationError(f"The file must end in {ending}.", code="kind"))
+        elif ".." in path.split("/"):
+            self.add_error("file", "The path may not lead out.")
+        elif self.source is SourceType.WORKSPACE:
+            try:
+                entry = cloud_of(self.workspace.cloud_configuration).files(self.workspace.handle).stat(path)
+            except CloudError as error:
+                self.add_error("file", ValidationError(f"{error.message} {error.hint}".strip(), code=error.code))
+            else:
+                if entry.kind != "file":
+                    self.add_error("file", ValidationError(f"{path} is a {entry.kind}.", code="kind"))
+
+    def _keep_environment(self, environment: dict[str, str]) -> None:
+        for key, value in environment.items():
+            if value == KEPT:
+                if self.kept is None or key not in self.kept.environment:
+                    self.add_error("environment", f"Enter a value for {key}.")
+                    return
+                environment[key] = self.kept.environment[key]
+
+    def spec(self) -> JobSpec:
+        """The job that was described. Only for a valid form."""
+        values, relevant = self.cleaned_data, self.relevant()
+
+        def given(name: str, otherwise: Any) -> Any:
+            return values[name] if name in relevant else otherwise
+
+        source = Source(
+            self.source,
+            given("location", ""),
+            given("reference", "").strip(),
+            given("username", "").strip(),
+            given("token", ""),
+        )
+        return JobSpec(
+            code_type=self.code,
+            source=replace(source, token=source.token or self._kept_token(source)),
+            file=given("file", ""),
+            sql=given("sql", ""),
+            parameters=given("parameters", {}),
+            arguments=given("arguments", []),
+            environment=values["environment"],
+            mode=LaunchMode(given("mode", "") or LaunchMode.SPAWN),
+            retry=Retry(values["retries"], values["retry_delay_minutes"], values["retry_on_timeout"]),
+            timeout_minutes=values["timeout_minutes"],
+            auto_resume=given("auto_resume", True),
+            pause_on_finish=given("pause_on_finish", False),
+            tags=values["tags"],
+        )
+
+    def _kept_token(self, source: Source) -> str:
+        """The stored token, for the server that it was given for: another one must not get it."""
+        if self.kept is None or source.type is not SourceType.GIT:
+            return ""
+        here, there = urlsplit(source.location), urlsplit(self.kept.source.location)
+        same = (here.scheme, here.netloc) == (
+            there.scheme,
+            there.netloc,
+        ) and source.username == self.kept.source.username
+        return self.kept.source.token if same else ""
+
+    def place_given(self) -> Place | None:
+        """Where it runs; None where that is left open."""
+        values = self.cleaned_data
+        match values["place"]:
+            case "existing":
+                found: Cluster = values["cluster"]
+                return found
+            case "new":
+                return NewCluster(values["instance_type"], values["instances"], values["release"])
+            case _:
+                return None
+
+
+_FIRST: dict[str, Any] = {
+    "code_type": CodeType.PYTHON.value,
+    "mode": LaunchMode.SPAWN.value,
+    "timeout_minutes": 60,
+    "retries": 0,
+    "retry_delay_minutes": 1,
+    "place": "existing",
+    "instances": 1,
+    "auto_resume": True,
+}
+
+
+def initial_of(spec: JobSpec, place: Place | None) -> dict[str, Any]:
+    """What the form shows of a job that is stored; secrets are not among it."""
+    values: dict[str, Any] = {
+        "code_type": spec.code_type.value,
+        "tags": dict(spec.tags),
+        "source_type": spec.source.type.value,
+        "location": spec.source.location,
+        "reference": spec.source.reference,
+        "username": spec.source.username,
+        "file": spec.file,
+        "sql": spec.sql,
+        "parameters": dict(spec.parameters),
+        "arguments": list(spec.arguments),
+        "environment": dict.fromkeys(spec.environment, KEPT),
+        "mode": spec.mode.value,
+        "timeout_minutes": spec.timeout_minutes,
+        "retries": spec.retry.count,
+        "retry_delay_minutes": spec.retry.delay_minutes,
+        "retry_on_timeout": spec.retry.on_timeout,
+        "auto_resume": spec.auto_resume,
+        "pause_on_finish": spec.pause_on_finish,
+    }
+    if isinstance(place, NewCluster):
+        return {**values, "place": "new", **vars(place)}
+    return {**values, "place": "existing" if place else "open", "cluster": place}

@@ -1,0 +1,94 @@
+"""What an attempt left behind: its logs, without secret values, and its outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from jobs.environment import secret_values
+from jobs.models import Run, RunAttempt
+from portal.clouds.base import CloudError, FileEntry, Files, LogChunk, LogLine, LogMatches, LogStream
+from portal.masking import Masker
+from workspaces.clouds import cloud_of
+from workspaces.models import Workspace
+
+MOST_OUTPUTS = 500
+MOST_PREVIEW = 8 << 20
+"""Bytes of a preview; the program that writes it keeps to 1,000 rows."""
+
+
+class Log:
+    """One stream of an attempt's log. Whoever reads it here reads no secret that its run was given."""
+
+    def __init__(self, workspace: Workspace, run: Run, attempt: RunAttempt, stream: LogStream) -> None:
+        self.cloud, self.run, self.attempt, self.stream = cloud_of(workspace.cloud_configuration), run, attempt, stream
+        self.masker = Masker(secret_values(run))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will be added any more."""
+        return self.attempt.ended_at is not None
+
+    def read(self, offset: int, limit: int) -> LogChunk:
+        """Up to ``limit`` bytes from an offset; a negative one counts from the end."""
+        return self.masker.read(self._raw, offset, limit, ended=self.ended)
+
+    def search(self, text: str, offset: int, limit: int) -> LogMatches:
+        """Lines that hold the text, as they are shown: what is in a secret is not found, or it could be guessed."""
+        found = self.cloud.search(self.run.cluster.handle, self.attempt.handle, self.stream, text, offset, limit)
+        wanted = text.encode().lower()
+        lines = [LogLine(line.offset, self.masker.mask(line.data)) for line in found.lines]
+        return LogMatches([line for line in lines if wanted in line.data.lower()], found.next_offset, found.size)
+
+    def _raw(self, offset: int, limit: int) -> LogChunk:
+        return self.cloud.logs(self.run.cluster.handle, self.attempt.handle, self.stream, offset, limit)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The table that a query made: its schema as (name, type), its number of rows, and the first of them as text."""
+
+    rows: int
+    columns: list[tuple[str, str]]
+    preview: list[list[Any]]
+
+
+def outputs(workspace: Workspace, attempt: RunAttempt) -> list[FileEntry]:
+    """The files that an attempt wrote, by path; what cannot be read now is not listed."""
+    files = files_of(workspace, attempt)
+    try:
+        return list(islice(_below(files, ""), MOST_OUTPUTS))
+    except CloudError:
+        return []
+
+
+def result(workspace: Workspace, attempt: RunAttempt) -> Result | None:
+    """What a query made; None where there is none (yet)."""
+    files = files_of(workspace, attempt)
+    try:
+        told, shown = _json(files, "result.json"), _json(files, "preview.json")
+        columns = [(str(column["name"]), str(column["type"])) for column in told["schema"]]
+        return Result(int(told["rows"]), columns, list(shown["rows"]))
+    except (CloudError, ValueError, KeyError, TypeError):
+        return None
+
+
+def files_of(workspace: Workspace, attempt: RunAttempt) -> Files:
+    """Where an attempt put its outputs."""
+    return cloud_of(workspace.cloud_configuration).outputs(attempt.handle)
+
+
+def _below(files: Files, path: str) -> Iterator[FileEntry]:
+    for entry in files.list(path):
+        if entry.kind == "folder":
+            yield from _below(files, entry.path)
+        elif entry.kind == "file":
+            yield entry
+
+
+def _json(files: Files, path: str) -> Any:
+    with files.open(path) as file:
+        return json.loads(file.read(MOST_PREVIEW))
