@@ -9,11 +9,13 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        """Make the periodic work known."""
-        from accounts import services_impersonation, services_lockout, services_signup, sessions
+        """Make the periodic work known, and what happens when people go."""
+        from accounts import hooks, services_impersonation, services_lockout, services_signup, sessions, token_hooks
         from portal import scheduler
 
         scheduler.every(30, "impersonations", services_impersonation.end_expired)
         scheduler.every(3600, "remove expired sessions", sessions.sweep)
         scheduler.every(3600, "dormancy", services_lockout.sweep)
         scheduler.every(600, "sign-ups", services_signup.sweep)
+        hooks.membership_ended.append(token_hooks.membership_ended)
+        hooks.organization_deleted.append(token_hooks.organization_deleted)

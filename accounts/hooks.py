@@ -5,11 +5,12 @@ Each is called inside the transaction of the write, and may raise UserError to r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from accounts.audit import Actor
 from accounts.models import Organization, User
+from accounts.permissions import Perm
 
 membership_ended: list[Callable[[Actor, Organization, User], None]] = []
 """Somebody left an organization or was removed: take away what hangs on it (workspace memberships, open work)."""
@@ -27,3 +28,12 @@ def _nobody(workspace: UUID, user: User) -> bool:
 
 manages_workspace: Callable[[UUID, User], bool] = _nobody
 """Whether somebody may manage a workspace, and so invite people to it. The workspaces app puts its own here."""
+
+
+def _nothing(organization: Organization, workspace: UUID, people: Collection[User]) -> dict[int, frozenset[Perm]]:
+    return {}
+
+
+permissions_in_workspace: Callable[[Organization, UUID, Collection[User]], dict[int, frozenset[Perm]]] = _nothing
+"""What people may do now in a workspace of an organization, by their keys; who may do nothing is left out, and so is
+everybody where there is no such workspace. The workspaces app puts its own here."""

@@ -11,7 +11,9 @@ from django.utils import timezone
 
 from accounts import audit, lockout
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import Membership, Organization, User
+from accounts.permissions import Perm
+from accounts.standing import demand, lock_roles
 from portal import mail
 from portal.errors import UserError
 
@@ -72,19 +74,26 @@ def unlock_user(*, actor: Actor, user: User, organization: Organization | None) 
     """Let somebody in again; their days count from now.
 
     ``organization`` is the one whose administrator does it, and None for the operator. All organizations of the
-    person learn of it; who it was, only that one. Raises UserError(UserNotLocked).
+    person learn of it; who it was, only that one. Raises PermissionNeededError, UserError(NotAMember, UserNotLocked).
     """
+    if organization is not None:
+        lock_roles(organization)
+        demand(actor, Perm.PEOPLE_MANAGE, organization)
+        if not Membership.objects.filter(user=user, organization=organization).exists():
+            raise UserError("NotAMember", f"{user} is not a member of {organization}.", "Reload the list of people.")
     row = User.objects.select_for_update().get(pk=user.pk)
     now = timezone.now()
     if not lockout.is_locked(row, now):
         raise UserError("UserNotLocked", f"{row} is not locked out.", "Reload the page to see how things stand now.")
-    before = {"locked_at": _iso(row.locked_at), "last_sign_in": _iso(row.last_login)}
+    before = _state(row)
     row.locked_at, row.unlocked_at, row.dormancy_warned_at = None, now, None
     row.save(update_fields=["locked_at", "unlocked_at", "dormancy_warned_at"])
-    for place in _organizations(row):
+    places: list[Organization | None] = [*Organization.objects.of(row)]
+    for place in places or [None]:
         told = organization is None or place == organization
         who = actor if told else audit.system("unlocked by an administrator of another organization")
-        audit.record(who, "user.unlock", row, organization=place, before=before, after={"unlocked_at": _iso(now)})
+        last = _iso(row.last_login)
+        audit.record(who, "user.unlock", row, organization=place, before=before, after=_state(row), last_sign_in=last)
     by = f"An administrator of {organization}" if organization else "The operator of the portal"
     mail.post(
         to=row.email,
@@ -99,10 +108,8 @@ The Bodo Cloud Platform""",
     )
 
 
-def _organizations(user: User) -> list[Organization] | list[None]:
-    """Where an event about a person belongs: into each organization of theirs, always in one order; to the platform,
-    where there is none."""
-    return list(Organization.objects.filter(memberships__user=user).order_by("pk")) or [None]
+def _state(user: User) -> dict[str, str | None]:
+    return {"locked_at": _iso(user.locked_at), "unlocked_at": _iso(user.unlocked_at)}
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from accounts import (
     views_people,
     views_security,
     views_signup,
+    views_tokens,
 )
 
 app_name = "accounts"
@@ -34,6 +35,11 @@ urlpatterns = [
     path("o/<uuid:organization>/settings/name/", views_organizations.rename, name="organization_rename"),
     path("o/<uuid:organization>/settings/delete/", views_organizations.delete, name="organization_delete"),
     path("o/<uuid:organization>/leave/", views_people.leave, name="leave"),
+    path("o/<uuid:organization>/settings/tokens/", views_tokens.token_list, name="tokens"),
+    path("o/<uuid:organization>/settings/tokens/new/", views_tokens.token_new, name="token_new"),
+    path(
+        "o/<uuid:organization>/settings/tokens/<uuid:api_token>/revoke/", views_tokens.token_revoke, name="token_revoke"
+    ),
     path("o/<uuid:organization>/audit/", views.audit_log, name="audit"),
     path("o/<uuid:organization>/events/", views.organization_events, name="events"),
 ]

@@ -204,6 +204,7 @@ MFA_FORMS = {
     "edit_webauthn": "accounts.forms_second_factor.RenamePasskeyForm",
 }
 ACCOUNT_EMAIL_NOTIFICATIONS = True
+PORTAL_TOKENS_WITHOUT_EXPIRY = flag("PORTAL_TOKENS_WITHOUT_EXPIRY", False)
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")

@@ -13,13 +13,15 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.audit import SYSTEM, Actor
-from accounts.models import Membership, Organization, User
+from accounts.models import ApiToken, Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
+from accounts.tokens import hash_of, new_client_id
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
 from workspaces.models import CloudConfiguration, Provider, Workspace, WorkspaceMembership, WorkspaceStatus
 
 PASSWORD = "correct horse battery staple"
+SECRET = "bodo_secret_" + "5e" * 32
 _count = itertools.count(1)
 
 
@@ -65,6 +67,20 @@ def make_organization(owner: User | None = None, name: str = "") -> Organization
 def add_to_organization(organization: Organization, user: User, role: OrganizationRole) -> Membership:
     """A membership."""
     return Membership.objects.create(organization=organization, user=user, role=role)
+
+
+def make_token(maker: User, organization: Organization, **fields: Any) -> ApiToken:
+    """An API token of the organization, or of the ``workspace`` in ``fields``, with the secret ``SECRET``."""
+    values = {
+        "name": f"Token {next(_count)}",
+        "client_id": new_client_id(),
+        "secret_hash": hash_of(SECRET),
+        "secret_end": SECRET[-4:],
+        "role": WorkspaceRole.DEVELOPER if "workspace" in fields else OrganizationRole.ADMIN,
+        "expires_at": timezone.now() + timedelta(days=30),
+        **fields,
+    }
+    return ApiToken.objects.create(organization=organization, created_by=maker, **values)
 
 
 def make_configuration(organization: Organization, directory: Path | str = "/nowhere") -> CloudConfiguration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import UUID
 
@@ -36,17 +36,29 @@ class WorkspaceRequest(OrganizationRequest):
 
 
 def role_in(workspace: Workspace, user: User) -> tuple[str, str] | None:
-    """A user's roles in a workspace's organization and in the workspace; None for outsiders.
+    """A user's roles in a workspace's organization and in the workspace; None for outsiders."""
+    return roles_in(workspace, [user]).get(user.pk)
+
+
+def roles_in(workspace: Workspace, people: Collection[User]) -> dict[int, tuple[str, str]]:
+    """The roles of people in a workspace's organization and in the workspace, by their keys, without outsiders.
 
     OWNER and ADMIN of the organization act as workspace ADMIN everywhere.
     """
-    membership = Membership.objects.of(user).filter(organization_id=workspace.organization_id).first()
-    if membership is None or not user.is_active:
-        return None
-    if membership.role in WORKSPACE_ADMINS_BY_ROLE:
-        return membership.role, WorkspaceRole.ADMIN
-    own = WorkspaceMembership.objects.filter(user=user, workspace=workspace).first()
-    return (membership.role, own.role) if own else None
+    active = [user for user in people if user.is_active]
+    members = Membership.objects.filter(
+        user__in=active, organization_id=workspace.organization_id, organization__deleted_at=None
+    )
+    organization_roles = dict(members.values_list("user_id", "role"))
+    roles = {
+        user_id: (role, str(WorkspaceRole.ADMIN))
+        for user_id, role in organization_roles.items()
+        if role in WORKSPACE_ADMINS_BY_ROLE
+    }
+    if others := organization_roles.keys() - roles.keys():
+        own = WorkspaceMembership.objects.filter(user__in=others, workspace=workspace)
+        roles |= {user_id: (organization_roles[user_id], role) for user_id, role in own.values_list("user_id", "role")}
+    return roles
 
 
 def enter_workspace(request: Any, workspace: Workspace) -> tuple[str, str]:
@@ -87,7 +99,7 @@ def workspace_view(
                 request, organization_permissions(roles[0]) | workspace_permissions(roles[1])
             )
             if perm not in request.permissions:
-                raise _refuse(perm, row)
+                raise refuse_in(row, perm)
             if ready and row.status != WorkspaceStatus.READY:
                 raise UserError(
                     "WorkspaceNotReady",
@@ -103,7 +115,8 @@ def workspace_view(
     return decorate
 
 
-def _refuse(perm: Perm, workspace: Workspace) -> PermissionNeededError:
+def refuse_in(workspace: Workspace, perm: Perm) -> PermissionNeededError:
+    """The refusal that names the role a workspace permission needs, and who can give it."""
     needed = " or ".join(role.label for role in WorkspaceRole if role in WORKSPACE_MATRIX[perm])
     admins = WorkspaceMembership.objects.in_workspace(workspace).filter(role=WorkspaceRole.ADMIN)[:10]
     people = [f"{row.user.get_full_name()} <{row.user.email}>" for row in admins]

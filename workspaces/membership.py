@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization, User
 from accounts.permissions import Perm, workspace_permissions
-from workspaces.access import role_in
+from workspaces.access import role_in, roles_in
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
 
 
@@ -43,3 +44,10 @@ def manages(workspace: UUID, user: User) -> bool:
     row = Workspace.objects.filter(pk=workspace).first()
     roles = role_in(row, user) if row else None
     return roles is not None and Perm.WS_MANAGE in workspace_permissions(roles[1])
+
+
+def permissions(organization: Organization, workspace: UUID, people: Collection[User]) -> dict[int, frozenset[Perm]]:
+    """What people may do in a workspace of an organization."""
+    row = Workspace.objects.in_organization(organization).filter(pk=workspace).first()
+    roles = roles_in(row, people) if row else {}
+    return {user_id: workspace_permissions(role) for user_id, (_, role) in roles.items()}

@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import ApiToken, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member
+from accounts.services_tokens import revoke_tokens
 from portal import events, queue
 from portal.clouds.base import Check, CloudError, Files, Target
 from portal.errors import UserError
@@ -258,6 +259,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
         region=row.region,
         cloud_configuration=row.cloud_configuration.name,
     )
+    revoke_tokens(actor=actor, tokens=ApiToken.objects.in_workspace(row), reason="the workspace is deleted")
     nudge(row)
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workspaces import views, views_files
+from workspaces import views, views_files, views_tokens
 
 app_name = "workspaces"
 urlpatterns = [
@@ -19,6 +19,13 @@ urlpatterns = [
     path("w/<uuid:workspace>/row/", views.workspace_row, name="row"),
     path("w/<uuid:workspace>/events/", views.workspace_events, name="events"),
     path("w/<uuid:workspace>/settings/", views.settings, name="settings"),
+    path("w/<uuid:workspace>/settings/tokens/", views_tokens.token_list, name="tokens"),
+    path("w/<uuid:workspace>/settings/tokens/new/", views_tokens.token_new, name="token_new"),
+    path(
+        "w/<uuid:workspace>/settings/tokens/<uuid:workspace_token>/revoke/",
+        views_tokens.token_revoke,
+        name="token_revoke",
+    ),
     path("w/<uuid:workspace>/delete/", views.delete, name="delete"),
     path("w/<uuid:workspace>/files/", views_files.files, name="files"),
     path("w/<uuid:workspace>/files/upload/", views_files.upload, name="files_upload"),

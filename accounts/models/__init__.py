@@ -13,10 +13,13 @@ from accounts.models.people import (
     UserQuerySet,
 )
 from accounts.models.signup import PendingSignup, PendingSignupQuerySet
+from accounts.models.tokens import ApiToken, ApiTokenQuerySet
 
 __all__ = [
     "PLATFORM",
     "ActorKind",
+    "ApiToken",
+    "ApiTokenQuerySet",
     "AuditEvent",
     "AuditEventQuerySet",
     "AuditSeal",

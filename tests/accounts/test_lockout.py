@@ -35,7 +35,7 @@ from accounts.models import AuditEvent, Membership, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_impersonation import start_impersonation
 from portal import asgi, events
-from portal.errors import UserError
+from portal.errors import PermissionNeededError, UserError
 from portal.models import OutgoingMail
 from tests.factories import (
     PASSWORD,
@@ -533,11 +533,21 @@ def test_other_organizations_learn_of_it_and_not_who_it_was(locked: User) -> Non
     admin = make_user("admin")
     for place in (here, there):
         add_to_organization(place, locked, OrganizationRole.MEMBER)
+    add_to_organization(here, admin, OrganizationRole.ADMIN)
     services_lockout.unlock_user(actor=actor(admin), user=locked, organization=here)
     told = {row.organization: row for row in AuditEvent.objects.filter(verb="user.unlock")}
     assert told[here].actor_user == admin
     assert (told[there].actor_user, told[there].actor_kind) == (None, "system")
     assert admin.email not in told[there].actor_label
+
+
+def test_a_role_that_was_taken_meanwhile_unlocks_nobody(locked: User) -> None:
+    organization, admin = make_organization(), make_user("admin")
+    with pytest.raises(PermissionNeededError):
+        services_lockout.unlock_user(actor=actor(admin), user=locked, organization=organization)
+    add_to_organization(organization, admin, OrganizationRole.ADMIN)
+    with pytest.raises(UserError, match="NotAMember"):
+        services_lockout.unlock_user(actor=actor(admin), user=locked, organization=organization)
 
 
 def test_who_is_not_locked_is_not_unlocked(clock: Clock) -> None:

@@ -35,6 +35,7 @@ from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
+from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
 from tests.factories import (  # noqa: E402
     actor,
     add_to_organization,
@@ -181,6 +182,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
     add_to_organization(make_organization(name="Newcomers"), newcomer, OrganizationRole.OWNER)
     client = Client()
     client.force_login(newcomer)
+    fill_tokens(owner, workspace, LONG)
     return {
         **_described(owner, workspace),
         "cluster": str(running.pk),

@@ -61,6 +61,9 @@ PAGES: dict[str, PageToSee] = {
     "organization-settings": PageToSee("/o/{organization}/settings/"),
     "organization-delete": PageToSee("/o/{organization}/settings/delete/"),
     "organization-delete-now": PageToSee("/o/{newcomer_organization}/settings/delete/", NEWCOMER),
+    "organization-tokens": PageToSee("/o/{organization}/settings/tokens/"),
+    "organization-tokens-empty": PageToSee("/o/{newcomer_organization}/settings/tokens/", NEWCOMER),
+    "organization-token-new": PageToSee("/o/{organization}/settings/tokens/new/"),
     "organization-new": PageToSee("/organizations/new/"),
     "password": PageToSee("/accounts/password/change/"),
     "security-empty": PageToSee("/accounts/2fa/"),
@@ -103,6 +106,8 @@ PAGES: dict[str, PageToSee] = {
     "run-failed": PageToSee("/w/{workspace}/jobs/{failed_run}/", ready="[data-log-note]:text('Nothing was written')"),
     "run-long": PageToSee("/w/{workspace}/jobs/{long_run}/", ready="[data-log-note]:text('Nothing was written')"),
     "settings": PageToSee("/w/{workspace}/settings/"),
+    "workspace-tokens": PageToSee("/w/{workspace}/settings/tokens/"),
+    "workspace-tokens-empty": PageToSee("/w/{empty}/settings/tokens/"),
     "settings-long": PageToSee("/w/{long}/settings/"),
 }
 
@@ -111,6 +116,7 @@ DRAWERS: dict[str, tuple[str, str, str]] = {
     "workspace-drawer": ("workspaces", "Create workspace", ""),
     "member-drawer": ("people", "Manage Bob Example", ""),
     "delete-organization-drawer": ("organization-settings", "Delete organization", ""),
+    "token-drawer": ("organization-tokens", "Create token", "Create token"),
     "cluster-drawer": ("clusters", "Create cluster", "Create cluster"),
     "edit-drawer": ("cluster", "Edit", ""),
     "job-drawer": ("jobs", "Run job", "Run job"),

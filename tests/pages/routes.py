@@ -63,6 +63,7 @@ RUN = {
     "timeout_minutes": "60",
     "auto_resume": "on",
 }
+TOKEN = {"id": "6a0d1c2e-0000-4000-8000-000000000000", "name": "nightly", "lifetime": "30", "expires_on": ""}
 
 REGISTRATION = {
     "target": "new",
@@ -109,6 +110,9 @@ ROUTES: dict[str, Route] = {
     "accounts:settings": Route(MANAGERS),
     "accounts:organization_rename": Route(OWNERS, get=False, form={"name": "Initech"}),
     "accounts:organization_delete": Route(OWNERS, form={"name": "{organization_name}"}),
+    "accounts:tokens": Route(MANAGERS),
+    "accounts:token_new": Route(MANAGERS, form={**TOKEN, "role": "ADMIN"}),
+    "accounts:token_revoke": Route(MANAGERS, get=False, form={}),
     "accounts:audit": Route(MANAGERS),
     "accounts:events": Route(stream=True),
     "workspaces:configurations": Route(),
@@ -122,6 +126,9 @@ ROUTES: dict[str, Route] = {
     "workspaces:row": _lab(IN_LAB),
     "workspaces:events": _lab(IN_LAB, stream=True),
     "workspaces:settings": _lab(LAB_ADMINS, form={"name": "Laboratory"}),
+    "workspaces:tokens": _lab(LAB_ADMINS),
+    "workspaces:token_new": _lab(LAB_ADMINS, form={**TOKEN, "role": "BodoDeveloper"}),
+    "workspaces:token_revoke": _lab(LAB_ADMINS, get=False, form={}),
     "workspaces:delete": _lab(LAB_ADMINS, get=False, form={}),
     "workspaces:files": _lab(IN_LAB),
     "workspaces:files_upload": _lab(EDITORS, get=False, form={"path": ""}),

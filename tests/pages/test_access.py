@@ -85,6 +85,7 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             (tenants.lab.files / "job.py").write_text("print(1)\n")
             expected = {"POST workspaces:configuration_delete": 409, "POST workspaces:delete": 409}
             expected |= {"POST accounts:unlock": 409}  # they are not locked
+            expected |= {"POST accounts:token_new": 200, "POST workspaces:token_new": 200}  # the secret, shown once
             expected |= {"POST workspaces:files_upload": 422, "POST workspaces:files_edit": 422}
             expected |= {"POST accounts:leave": 409, "POST accounts:organization_delete": 422}
             expected |= {"POST accounts:marketplace_register": 303}
@@ -107,6 +108,13 @@ def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
         ("outsider", "own workspace, foreign run", mixed(tenants.abroad, tenants.lab, "run")),
         ("outsider", "own organization, foreign configuration", tenants.ids(tenants.abroad)),
         ("outsider", "own organization, foreign membership", mixed(tenants.abroad, tenants.lab, "membership")),
+        ("outsider", "own organization, foreign api_token", mixed(tenants.abroad, tenants.lab, "api_token")),
+        ("outsider", "own workspace, foreign workspace_token", mixed(tenants.abroad, tenants.lab, "workspace_token")),
+        (
+            "ws_admin",
+            "own workspace, the sister's workspace_token",
+            mixed(tenants.lab, tenants.annex, "workspace_token"),
+        ),
         ("owner", "a tenant's everything", tenants.ids(tenants.abroad)),
         ("developer", "the sister workspace", tenants.ids(tenants.annex)),
         ("developer", "own workspace, the sister's cluster", mixed(tenants.lab, tenants.annex, "cluster")),
@@ -116,7 +124,7 @@ def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(11))
+@pytest.mark.parametrize("case", range(14))
 def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
     who, what, ids = foreign_ids(tenants)[case]
     client = tenants.client(who)
@@ -135,6 +143,8 @@ def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
         if what.endswith("configuration") and "configuration" not in needed:
             continue
         if what.endswith("membership") and "membership" not in needed:
+            continue
+        if what.endswith("token") and what.split()[-1] not in needed:
             continue
         for method in methods_of(name):
             tried += 1
@@ -189,6 +199,7 @@ def test_pages_answer_head_and_refuse_unknown_methods(tenants: Tenants, name: st
 def test_a_workspace_that_is_gone_is_not_found_and_one_that_is_not_ready_says_so(tenants: Tenants) -> None:
     client, workspace = tenants.client("owner"), tenants.lab.workspace
     not_ready_pages = {"workspaces:row", "workspaces:events", "workspaces:settings", "workspaces:delete"}
+    not_ready_pages |= {"workspaces:tokens", "workspaces:token_new", "workspaces:token_revoke"}
     lab_routes = [name for name in ROUTES if "workspace" in arguments(PATTERNS[name])]
     for status in ("NEW", "INPROGRESS", "FAILED", "TERMINATING"):
         type(workspace).objects.filter(pk=workspace.pk).update(status=status)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +12,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts import audit, services_lockout, services_marketplace, services_security, services_signup
+from accounts import audit, services_lockout, services_marketplace, services_security, services_signup, services_tokens
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
-from accounts.models import AuditEvent, Impersonation, PendingSignup
+from accounts.models import ApiToken, AuditEvent, Impersonation, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from accounts.services_impersonation import end_impersonation, start_impersonation
@@ -32,6 +34,7 @@ from tests.factories import (
 from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
+from workspaces.services_tokens import create_workspace_token
 
 
 def _text() -> Iterator[bytes]:
@@ -62,6 +65,11 @@ def _confirmed(tenants: Tenants) -> PendingSignup:
     return tenants.pending
 
 
+def _tomorrow() -> datetime:
+    return timezone.now() + timedelta(days=1)
+
+
+NEW_TOKEN: dict[str, Any] = {"pk": uuid.uuid4(), "name": "nightly"}
 Write = Callable[[Tenants, dict[str, Any]], object]
 WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services.create_organization": (
@@ -151,6 +159,28 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services_marketplace.link": (
         "marketplace_subscription.link",
         lambda t, by: services_marketplace.link(**by, organization=t.acme, subscription=t.registration.subscription),
+    ),
+    "accounts.services_tokens.create_token": (
+        "api_token.create",
+        lambda t, by: services_tokens.create_token(
+            **by, **NEW_TOKEN, organization=t.acme, role=OrganizationRole.ADMIN, expires_at=_tomorrow()
+        ),
+    ),
+    "accounts.services_tokens.revoke_token": (
+        "api_token.revoke",
+        lambda t, by: services_tokens.revoke_token(**by, token=t.tokens[t.acme.pk]),
+    ),
+    "accounts.services_tokens.revoke_tokens": (
+        "api_token.revoke",
+        lambda t, by: services_tokens.revoke_tokens(
+            **by, tokens=ApiToken.objects.in_organization(t.acme), reason="a test"
+        ),
+    ),
+    "workspaces.services_tokens.create_workspace_token": (
+        "api_token.create",
+        lambda t, by: create_workspace_token(
+            **by, **NEW_TOKEN, workspace=t.lab.workspace, role=WorkspaceRole.VIEWER, expires_at=_tomorrow()
+        ),
     ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
@@ -276,7 +306,13 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "workspaces_cloudconfiguration",
         "workspaces_workspace",
     ]
-    tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
+    tables += [
+        "workspaces_workspacemembership",
+        "clusters_cluster",
+        "clusters_transition",
+        "jobs_run",
+        "accounts_apitoken",
+    ]
     found = {}
     with connection.cursor() as cursor:
         for table in tables:

@@ -7,7 +7,14 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.audit import SYSTEM, record
 from accounts.permissions import OrganizationRole, WorkspaceRole
-from tests.factories import add_to_organization, add_to_workspace, make_configuration, make_user, make_workspace
+from tests.factories import (
+    add_to_organization,
+    add_to_workspace,
+    make_configuration,
+    make_token,
+    make_user,
+    make_workspace,
+)
 from tests.pages.test_access import address
 from tests.pages.world import Tenants
 
@@ -16,9 +23,11 @@ COUNTS = {
     "accounts:people_roles": 4,
     "accounts:settings": 4,
     "accounts:audit": 5,
+    "accounts:tokens": 6,
     "workspaces:configurations": 5,
     "workspaces:list": 6,
     "workspaces:settings": 8,
+    "workspaces:tokens": 8,
     "workspaces:files": 5,
 }
 """Session, user, membership, organizations to switch to; then what the page itself shows."""
@@ -34,6 +43,8 @@ def test_list_pages_ask_a_fixed_number_of_times(
         add_to_workspace(tenants.lab.workspace, user, WorkspaceRole.ADMIN)
         make_workspace(tenants.acme, make_configuration(tenants.acme))
         (tenants.lab.files / f"{number}.py").touch()
+        make_token(user, tenants.acme)
+        make_token(user, tenants.acme, workspace=tenants.lab.workspace)
         record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
     client = tenants.client("owner")
     client.get(address(name, tenants.ids()))

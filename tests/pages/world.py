@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import activation, sandbox
 from accounts.audit import Actor
 from accounts.marketplace import Purchase
-from accounts.models import MarketplaceRegistration, Membership, Organization, PendingSignup, User
+from accounts.models import ApiToken, MarketplaceRegistration, Membership, Organization, PendingSignup, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_marketplace import claim, register
 from accounts.services_signup import sign_up
@@ -33,6 +33,7 @@ from tests.factories import (
     make_organization,
     make_run,
     make_template,
+    make_token,
     make_user,
     make_workspace,
 )
@@ -63,11 +64,13 @@ class Place:
     template: JobTemplate
     schedule: JobSchedule
     files: Path
+    token: ApiToken
 
 
 @dataclass
 class Tenants:
-    """The world; ``people`` by role, ``outsider`` owns Globex. ``somebody`` is a membership of each organization."""
+    """The world; ``people`` by role, ``outsider`` owns Globex. Of each organization there is a token,
+    and a membership of ``somebody``."""
 
     acme: Organization
     globex: Organization
@@ -79,6 +82,7 @@ class Tenants:
     registration: MarketplaceRegistration
     claim_key: str
     people: dict[str, User] = field(default_factory=dict)
+    tokens: dict[UUID, ApiToken] = field(default_factory=dict)
     somebody: dict[UUID, Membership] = field(default_factory=dict)
 
     def ids(self, place: Place | None = None, **other: Any) -> dict[str, Any]:
@@ -92,6 +96,8 @@ class Tenants:
             "run": place.run.pk,
             "template": place.template.pk,
             "schedule": place.schedule.pk,
+            "api_token": self.tokens[place.workspace.organization_id].pk,
+            "workspace_token": place.token.pk,
             "membership": self.somebody[place.workspace.organization_id].pk,
             "organization_name": place.workspace.organization.name,
             "action": "pause",
@@ -124,6 +130,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     handle = {"steps": {"filesystem": {"id": name}}}
     workspace = make_workspace(organization, configuration, name=name.title(), handle=handle)
     cluster = make_cluster(workspace)
+    token = make_token(owner_of(organization), organization, workspace=workspace)
     template = make_template(workspace, cluster=cluster)
     schedule = JobSchedule.objects.create(workspace=workspace, template=template, name="nightly", cron="0 3 * * *")
     run = make_run(cluster)
@@ -132,7 +139,12 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     output = directory / reference["run"] / "output"
     output.mkdir(parents=True)
     (output / "result.json").write_text("{}")
-    return Place(workspace, cluster, run, template, schedule, files)
+    return Place(workspace, cluster, run, template, schedule, files, token)
+
+
+def owner_of(organization: Organization) -> User:
+    """Somebody who owns it."""
+    return organization.memberships.filter(role=OrganizationRole.OWNER)[0].user
 
 
 def make_tenants(directory: Path) -> Tenants:
@@ -153,6 +165,7 @@ def make_tenants(directory: Path) -> Tenants:
     somebody = {
         row.organization_id: row for row in Membership.objects.filter(user__in=[people["member"], people["outsider"]])
     }
+    tokens = {place.pk: make_token(owner_of(place), place) for place in (acme, globex)}
     pending = sign_up(
         address=None,
         email="newcomer@example.org",
@@ -165,5 +178,16 @@ def make_tenants(directory: Path) -> Tenants:
     arrivals = [register(actor=by, token=sandbox.token_for(Purchase("sandbox-product", account))) for account in "12"]
     registration = claim(actor=by, key=arrivals[0].claim_key)
     return Tenants(
-        acme, globex, acme_cloud, lab, annex, abroad, pending, registration, arrivals[1].claim_key, people, somebody
+        acme,
+        globex,
+        acme_cloud,
+        lab,
+        annex,
+        abroad,
+        pending,
+        registration,
+        arrivals[1].claim_key,
+        people,
+        tokens,
+        somebody,
     )
