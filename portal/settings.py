@@ -261,6 +261,9 @@ CSRF_FAILURE_VIEW = "portal.views.csrf_failure"
 
 PORTAL_LOCAL_CLOUD = flag("PORTAL_LOCAL_CLOUD", True)
 PORTAL_LOCAL_CAPACITY = float(os.environ.get("PORTAL_LOCAL_CAPACITY", "1"))
+_reserve = os.environ.get("PORTAL_LOCAL_DISK_RESERVE")
+PORTAL_LOCAL_DISK_RESERVE = None if _reserve is None else int(_reserve) << 20
+PORTAL_LOCAL_LOG_LIMIT = int(os.environ.get("PORTAL_LOCAL_LOG_LIMIT", "2048")) << 20
 PORTAL_LOCAL_ROOTS = [Path(path) for path in names("PORTAL_LOCAL_ROOTS", str(PORTAL_HOME / "local"))]
 PORTAL_MACHINE_ROOT = Path(os.environ.get("PORTAL_MACHINE_ROOT", PORTAL_HOME / "machine"))
 

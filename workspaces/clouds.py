@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from portal.clouds.base import Cloud
+from portal.clouds.local.launch import Limits
 from portal.clouds.local.provider import LocalCloud
 from workspaces.models import CloudConfiguration
 
@@ -30,4 +31,5 @@ def local_cloud(directory: str) -> LocalCloud:
         machine_root=settings.PORTAL_MACHINE_ROOT,
         capacity_factor=settings.PORTAL_LOCAL_CAPACITY,
         hidden=[settings.PORTAL_HOME, settings.BASE_DIR, *settings.PORTAL_LOCAL_ROOTS],
+        limits=Limits(settings.PORTAL_LOCAL_DISK_RESERVE, settings.PORTAL_LOCAL_LOG_LIMIT),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -29,6 +30,7 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
+from portal.clouds.local.installer import write_whole_lines
 from portal.clouds.local.provider import LocalCloud
 
 CAPACITY = 4
@@ -37,17 +39,43 @@ CAPACITY = 4
 MPIEXEC = """#!{python}
 import os, subprocess, sys
 arguments = sys.argv[1:]
-count = int(arguments[arguments.index("-n") + 1])
-program = arguments[arguments.index("-n") + 2:]
-ranks = [subprocess.Popen(program, start_new_session=True, env={{**os.environ, "PMI_RANK": str(rank)}})
-         for rank in range(count)]
-codes = [rank.wait() for rank in ranks]
-for code in codes:
-    if code < 0:
-        print("YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal %d)" % -code, flush=True)
-        sys.exit(9)
-sys.exit(max(codes))
+log = arguments[arguments.index("-outfile-pattern") + 1]
+count, *program = arguments[arguments.index("-n") + 1:]
+(output, written), (statuses, told) = os.pipe(), os.pipe()
+proxy = [os.path.join(os.path.dirname(__file__), "hydra_pmi_proxy"), str(told), count, *program]
+proxy = subprocess.Popen(proxy, stdout=written, pass_fds=[told], start_new_session=True)
+os.close(written)
+os.close(told)
+with open(log, "wb", 0) as file:
+    while data := os.read(output, 65536):
+        file.write(data)
+codes = open(statuses).read()
+print("[mpiexec@here] Exit codes: [here] " + codes, flush=True)
+code = 0
+for status in map(int, codes.split(",")):
+    code |= status >> 8 | status & 127
+sys.exit(code)
 """
+"""Like Hydra's: waits until nobody holds the ranks' output open, and ends with all their codes OR'd."""
+
+PROXY = """#!{python}
+import os, subprocess, sys
+told, count, *program = sys.argv[1:]
+start = lambda rank: subprocess.Popen(program, start_new_session=True, env=dict(os.environ, PMI_RANK=str(rank)))
+ranks = {{start(rank).pid: rank for rank in range(int(count))}}
+statuses, alive = [0] * len(ranks), set(ranks)
+while alive:
+    pid, status = os.wait()
+    alive.discard(pid)
+    statuses[ranks[pid]] = status
+    if os.WIFSIGNALED(status):
+        for other in alive:
+            os.kill(other, 9)
+            os.waitpid(other, 0)
+        break
+os.write(int(told), ",".join(map(str, statuses)).encode())
+"""
+"""The parent of the ranks. When a signal ends one, it ends the others, whose statuses stay 0."""
 
 
 T = TypeVar("T")
@@ -74,6 +102,16 @@ def processes_of(path: Path) -> list[int]:
             if os.fsencode(path) in marks:
                 found.append(int(name))
     return found
+
+
+def jobs_of(world: World) -> list[int]:
+    """Everything that runs except the agents."""
+    jobs = []
+    for pid in processes_of(world.clusters):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if b"PORTAL_AGENT=" not in Path(f"/proc/{pid}/environ").read_bytes():
+                jobs.append(pid)
+    return jobs
 
 
 @dataclass
@@ -156,6 +194,11 @@ class World:
     def cluster_of(self, handle: Handle) -> str:
         return str(handle["steps"]["directory"]["id"]).rpartition("/")[2]
 
+    def change_node(self, handle: Handle, **settings: Any) -> None:
+        """Let the first machine be another from the next start on."""
+        node = self.cloud.root / handle["steps"]["node-0"]["id"] / "node.json"
+        node.write_text(json.dumps({**json.loads(node.read_text()), **settings}))
+
     def agent(self, handle: Handle, index: int = 0) -> int:
         path = self.cloud.root / handle["steps"][f"node-{index}"]["id"] / "agent.json"
         return int(json.loads(path.read_text())["pid"])
@@ -167,9 +210,14 @@ def healths(world: World, handle: Handle) -> list[Health]:
 
 
 def make_release(directory: Path) -> None:
-    """A virtual environment without Bodo, and with an ``mpiexec`` that behaves like the real one."""
+    """A virtual environment without Bodo, with an ``mpiexec`` and an mpi4py that behave like the real ones."""
     venv.EnvBuilder(symlinks=True).create(directory)
-    mpiexec = directory / "bin" / "mpiexec"
-    mpiexec.write_text(MPIEXEC.format(python=directory / "bin" / "python"))
-    mpiexec.chmod(0o755)
+    for name, text in (("mpiexec", MPIEXEC), ("hydra_pmi_proxy", PROXY)):
+        program = directory / "bin" / name
+        program.write_text(text.format(python=directory / "bin" / "python"))
+        program.chmod(0o755)
+    module = next(directory.glob("lib/python*/site-packages")) / "mpi4py" / "__main__.py"
+    module.parent.mkdir()
+    module.write_text("import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')")
+    write_whole_lines(directory)
     (directory / ".complete").touch()

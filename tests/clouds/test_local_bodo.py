@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.clouds.base import Handle, LaunchMode, Target, WorkspaceSpec
+from portal.clouds.base import ExitReason, Handle, LaunchMode, Target, WorkspaceSpec
 from portal.clouds.local.provider import LocalCloud
 from tests.clouds.local_world import World, processes_of, wait_for
 
@@ -76,14 +76,45 @@ def test_bodo_computes_on_two_workers(
     assert sorted(world.output(handle, ref).splitlines()) == expected
 
 
-def test_a_killed_rank_is_told_from_an_exit_code(cluster: tuple[World, Handle]) -> None:
+KILLED_RANK = """
+from mpi4py import MPI
+import os
+if MPI.COMM_WORLD.rank: os.kill(os.getpid(), 9)
+MPI.COMM_WORLD.barrier()
+"""
+
+ALONE = """
+from mpi4py import MPI
+if MPI.COMM_WORLD.rank: 1 / 0
+MPI.COMM_WORLD.barrier()
+"""
+
+KILLED_WORKER = """
+import os, bodo
+from bodo.spawn.spawner import submit_func_to_workers
+submit_func_to_workers(lambda: bodo.get_rank() == 1 and os.kill(os.getpid(), 11), [])
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "mode", "expected"),
+    [
+        (KILLED_RANK, LaunchMode.SPMD, (None, 9, "Rank 1 of 2 was ended by signal 9 (SIGKILL: Killed).")),
+        (ALONE, LaunchMode.SPMD, (1, None, "Rank 1 ended all ranks with code 1.")),
+        (KILLED_WORKER, LaunchMode.SPAWN, (None, 9, "crashed or was killed, and the program with it.")),
+    ],
+    ids=["killed rank", "failed rank", "crashed worker"],
+)
+def test_a_rank_that_fails_is_named(
+    cluster: tuple[World, Handle], program: str, mode: LaunchMode, expected: tuple[int | None, int | None, str]
+) -> None:
     world, handle = cluster
-    code = (
-        "from mpi4py import MPI\nimport os\nif MPI.COMM_WORLD.rank: os.kill(os.getpid(), 9)\nMPI.COMM_WORLD.barrier()"
-    )
-    ref = world.cloud.start(handle, world.process(code, mode=LaunchMode.SPMD, workers=2))
-    exit = world.end(ref, seconds=60)
-    assert (exit.reason, exit.signal) == ("SIGNALLED", 9)
+    ref = world.cloud.start(handle, world.process(program, mode=mode, workers=2, timeout=100.0))
+    exit = world.end(ref, seconds=120)
+    code, number, detail = expected
+    assert (exit.reason, exit.code, exit.signal) == (ExitReason.RANK_FAILED, code, number)
+    assert exit.detail.endswith(detail)
+    assert "BAD TERMINATION" not in world.output(handle, ref)
 
 
 @pytest.mark.parametrize("mode", list(LaunchMode))

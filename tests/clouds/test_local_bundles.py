@@ -97,7 +97,11 @@ def test_a_job_touches_nothing_else_of_its_run(running: Running, bundle: Path) -
 
 def test_starting_twice_gives_the_first(running: Running, bundle: Path) -> None:
     world, handle = running
-    process = world.process("open('starts', 'a').write('x')\nimport time; time.sleep(0.3)", bundle=str(bundle))
+    code = (
+        "import os, time\nshared = os.environ['PORTAL_BODOFS']\nopen(shared + '/starts', 'a').write('x')\n"
+        "while not os.path.exists(shared + '/go'): time.sleep(0.01)\n"
+    )
+    process = world.process(code, bundle=str(bundle))
     refs: list[Ref] = []
     threads = [threading.Thread(target=lambda: refs.append(world.cloud.start(handle, process))) for _ in range(4)]
     for thread in threads:
@@ -105,12 +109,13 @@ def test_starting_twice_gives_the_first(running: Running, bundle: Path) -> None:
     for thread in threads:
         thread.join(20)
     assert refs == [refs[0]] * 4
-    assert world.end(refs[0]).code == 0
     (bundle / "late").touch()
     assert world.cloud.start(handle, process) == refs[0]
     copied = run_of(world, refs[0]) / "bundle"
-    assert not (copied / "late").exists()
-    assert (copied / "starts").read_text() == "x"
+    assert {path.name for path in copied.iterdir()} == {"package", process.file}
+    (world.bodofs / "go").touch()
+    assert world.end(refs[0]).code == 0
+    assert (world.bodofs / "starts").read_text() == "x"
 
 
 def test_a_half_copied_bundle_is_copied_again(running: Running, bundle: Path) -> None:
@@ -236,7 +241,7 @@ def test_a_start_that_was_given_up_does_not_come_true_later(
     process = world.process("open('starts', 'a').write('x')")
     late = time.monotonic() - 60
     with monkeypatch.context() as patch:
-        patch.setattr("portal.clouds.local.processes.time.monotonic", lambda: late)
+        patch.setattr("portal.clouds.local.launch.time.monotonic", lambda: late)
         with refused("NodeRefused"):
             world.cloud.start(handle, process)
     assert world.cloud.find(handle, process.id) is None

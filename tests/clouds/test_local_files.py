@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from portal.clouds.base import CloudError
-from portal.clouds.local.files import TEMPORARY, LocalFiles
+from portal.clouds.local.files import LocalFiles
+from portal.clouds.local.trees import TEMPORARY
 
 Refused = Callable[[str], Any]
 

@@ -19,7 +19,7 @@ import pytest
 
 from portal.clouds.base import ExitReason, Handle, Health, LaunchMode, LogStream, Target
 from portal.clouds.local import sandbox
-from tests.clouds.local_world import World, healths, processes_of, wait_for
+from tests.clouds.local_world import World, healths, jobs_of, processes_of, wait_for
 
 Running = tuple[World, Handle]
 Refused = Callable[[str], Any]
@@ -43,16 +43,6 @@ if "wait" in sys.argv:
 """
 
 
-def jobs_of(world: World) -> list[int]:
-    """Everything that runs except the agents."""
-    jobs = []
-    for pid in processes_of(world.clusters):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            if b"PORTAL_AGENT=" not in Path(f"/proc/{pid}/environ").read_bytes():
-                jobs.append(pid)
-    return jobs
-
-
 def started(world: World, handle: Handle, code: str, *arguments: str, **more: Any) -> dict[str, Any]:
     """Start, and wait until it says so."""
     ref = world.cloud.start(handle, world.process(code, *arguments, **more))
@@ -69,34 +59,6 @@ def test_a_job_runs_in_the_shared_filesystem_with_its_arguments(running: Running
     assert 0 <= (exit.ended - exit.started).total_seconds() < 10
     assert stdout == f"{world.bodofs} ['a b', '--c']\n"
     assert stderr == "wrong\n"
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("raise SystemExit(3)", (ExitReason.EXITED, 3, None)),
-        ("1/0", (ExitReason.EXITED, 1, None)),
-        ("import os; os.kill(os.getpid(), 11)", (ExitReason.SIGNALLED, None, 11)),
-        ("import os; os.kill(os.getpid(), 15)", (ExitReason.SIGNALLED, None, 15)),
-    ],
-)
-def test_the_end_of_a_process(running: Running, code: str, expected: tuple[ExitReason, int | None, int | None]) -> None:
-    world, handle = running
-    exit, _, _ = world.run(handle, code)
-    assert (exit.reason, exit.code, exit.signal) == expected
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("import os; raise SystemExit(5 * (os.environ['PMI_RANK'] == '1'))", (ExitReason.EXITED, 5, None)),
-        ("import os; os.kill(os.getpid(), 9)", (ExitReason.SIGNALLED, 9, 9)),
-    ],
-)
-def test_the_end_of_ranks(running: Running, code: str, expected: tuple[ExitReason, int | None, int | None]) -> None:
-    world, handle = running
-    exit, _, _ = world.run(handle, code, mode=LaunchMode.SPMD, workers=2)
-    assert (exit.reason, exit.code, exit.signal) == expected
 
 
 def test_both_launch_modes_tell_bodo_what_to_do(running: Running) -> None:
@@ -146,20 +108,9 @@ def test_what_a_job_leaves_in_the_background_does_not_outlive_it(running: Runnin
     assert jobs_of(world) == []
 
 
-def test_a_job_that_takes_more_memory_than_the_machines_have_is_ended(running: Running) -> None:
-    world, handle = running
-    node = world.cloud.root / handle["steps"]["node-0"]["id"] / "node.json"
-    node.write_text(json.dumps({**json.loads(node.read_text()), "memory": 100}))
-    code = "import time\nkept = bytearray(b'1') * (200 << 20)\ntime.sleep(60)"
-    exit, _, _ = world.run(handle, code)
-    assert exit.reason is ExitReason.OUT_OF_MEMORY
-    assert world.run(handle, "kept = bytearray(b'1') * (20 << 20)")[0].code == 0
-
-
 def test_memory_that_processes_share_is_counted_once(running: Running) -> None:
     world, handle = running
-    node = world.cloud.root / handle["steps"]["node-0"]["id"] / "node.json"
-    node.write_text(json.dumps({**json.loads(node.read_text()), "memory": 300}))
+    world.change_node(handle, memory=300)
     code = "import os, time\nkept = bytearray(b'1') * (150 << 20)\nos.fork() and os.fork()\ntime.sleep(1.5)"
     assert world.run(handle, code)[0].code == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portal.clouds.base import CloudError
 from portal.clouds.local import kernel
-from portal.clouds.local.files import remove_tree
+from portal.clouds.local.trees import remove_tree
 
 COPY_SECONDS = 12.0
 """A start must not outlive the lease of who asked for it."""

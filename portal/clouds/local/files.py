@@ -20,11 +20,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from portal.clouds.base import CloudError, FileEntry
+from portal.clouds.local.trees import FOLDER, TEMPORARY, remove_tree
 
-TEMPORARY = ".portal-upload-"
 _TEMPORARY_AGE = 24 * 3600
-_DEPTH = 64
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_REPLACE = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -122,9 +120,9 @@ class LocalFiles:
         """The open folder at the end of ``parts``; turns errors of the system into ours for all that goes on in it."""
         descriptor = -1
         try:
-            descriptor = os.open(self.root, _FOLDER)
+            descriptor = os.open(self.root, FOLDER)
             for part in parts:
-                below = os.open(part, _FOLDER, dir_fd=descriptor)
+                below = os.open(part, FOLDER, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
@@ -158,62 +156,6 @@ def split(path: str, *, new: bool = False) -> list[str]:
     if any("\ud800" <= character <= "\udbff" for character in path):
         raise _not_allowed(path.encode(errors="replace").decode(), "it is not valid text")
     return parts
-
-
-def remove_tree(folder: int, name: str, deadline: float | None = None) -> bool:
-    """Delete ``name`` and all below it without following links, forcing its own closed folders open.
-
-    False where the deadline (``time.monotonic``) came first; call again to go on.
-    """
-    top = _opened_or_unlinked(folder, name)
-    if top is None:
-        return True
-    try:
-        while entries := os.listdir(top):  # again for what was moved up from too far below
-            if not all(_remove_below(top, entry, top, 1, deadline) for entry in entries):
-                return False
-    finally:
-        os.close(top)
-    os.rmdir(name, dir_fd=folder)
-    return True
-
-
-def _remove_below(folder: int, name: str, top: int, depth: int, deadline: float | None) -> bool:
-    """A folder far below is moved to the top instead: job code may nest deeper than we can hold folders open."""
-    if deadline is not None and time.monotonic() > deadline:
-        return False
-    descriptor = _opened_or_unlinked(folder, name)
-    if descriptor is None:
-        return True
-    try:
-        if depth == _DEPTH:
-            os.rename(name, TEMPORARY + secrets.token_hex(8), src_dir_fd=folder, dst_dir_fd=top)
-            return True
-        if not all(_remove_below(descriptor, entry, top, depth + 1, deadline) for entry in os.listdir(descriptor)):
-            return False
-    finally:
-        os.close(descriptor)
-    os.rmdir(name, dir_fd=folder)
-    return True
-
-
-def _opened_or_unlinked(folder: int, name: str) -> int | None:
-    """Open a folder, whatever its mode; anything else is deleted instead."""
-    try:
-        try:
-            descriptor = os.open(name, _FOLDER, dir_fd=folder)
-        except PermissionError:
-            os.chmod(name, 0o700, dir_fd=folder)
-            descriptor = os.open(name, _FOLDER, dir_fd=folder)
-        os.fchmod(descriptor, 0o700)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        os.unlink(name, dir_fd=folder)
-        return None
-    return descriptor
 
 
 def explained(error: OSError, path: str) -> CloudError:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,24 @@ def alive(who: Identity | None) -> bool:
     return bool(start_time(who["pid"]) == who["start"])
 
 
-def descendants(pid: int) -> list[int]:
-    """All living or unreaped descendants, whatever session or group they are in."""
+def descendants(pid: int) -> dict[int, int]:
+    """All living or unreaped descendants, whatever session or group they are in, each with its parent."""
     children: dict[int, list[int]] = {}
     for other in _pids():
         fields = _stat(other)
         if fields is not None:
             children.setdefault(int(fields[1]), []).append(other)
-    found: list[int] = []
+    found: dict[int, int] = {}
     queue = [pid]
     while queue:
-        below = children.get(queue.pop(), [])
-        found += below
+        parent = queue.pop()
+        below = children.get(parent, [])
+        found.update(dict.fromkeys(below, parent))
         queue += below
     return found
 
 
-def memory(pids: list[int], interesting: int) -> int:
+def memory(pids: Iterable[int], interesting: int) -> int:
     """Bytes of memory the processes use together.
 
     Resident sizes count shared pages once for each process, so where their sum exceeds ``interesting`` the
@@ -67,6 +69,39 @@ def memory(pids: list[int], interesting: int) -> int:
     """
     resident = sum(_resident(pid) for pid in pids)
     return resident if resident <= interesting else sum(_proportional(pid) for pid in pids)
+
+
+def written(pids: Iterable[int]) -> float:
+    """Bytes that the processes, and the children they have buried, gave the kernel to write to disks so far. Infinite
+    where one of them keeps us from looking."""
+    total = 0.0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/io") as file:
+                total += next(int(line.split()[1]) for line in file if line.startswith("write_bytes:"))
+        except PermissionError:
+            return float("inf")
+        except (OSError, StopIteration):
+            continue
+    return total
+
+
+def program(pid: int) -> str:
+    """The name of the program that a process runs, of up to 15 characters; empty for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
+
+
+def variable(pid: int, name: str) -> str:
+    """The value of a variable that a process was started with; empty where there is none."""
+    start = f"{name}=".encode()
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return next((entry[len(start) :].decode() for entry in entries if entry.startswith(start)), "")
 
 
 def marked(mark: str) -> list[Identity]:

@@ -45,7 +45,7 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
-from portal.clouds.local import checks, kernel, processes
+from portal.clouds.local import checks, kernel, launch, processes
 from portal.clouds.local.capacity import Capacity
 from portal.clouds.local.files import LocalFiles, explained
 from portal.clouds.local.releases import Releases
@@ -57,6 +57,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 HEARTBEAT_SECONDS = 30.0
 """A living agent that was not heard of for so long hangs; a busy machine alone does not delay it so much."""
 
+DEFAULT_LIMITS = launch.Limits()
 _DISK = ("disk", "disk/home", "disk/tmp", "disk/cache")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -66,7 +67,7 @@ class LocalCloud:
 
     ``root`` is its own directory, ``machine_root`` what it shares with the others on this machine. ``capacity_factor``
     says how many cores instances may have for each core of the machine. ``hidden`` are more directories (the portal's
-    own) that job code must not see even where they stand below one of the system's.
+    own) that job code must not see even where they stand below one of the system's. ``limits`` are those of each run.
     """
 
     poll_seconds = 0.15
@@ -79,10 +80,12 @@ class LocalCloud:
         capacity_factor: float = 1.0,
         python: str = sys.executable,
         hidden: Sequence[Path] = (),
+        limits: launch.Limits = DEFAULT_LIMITS,
     ) -> None:
         self.root = root.absolute()
         self.machine_root = machine_root.absolute()
         self.python = python
+        self.limits = limits
         self.hidden = [str(path) for path in (self.root, self.machine_root, *hidden)]
         self.capacity = Capacity(self.machine_root / "instances", capacity_factor)
         self.installed = Releases(self.machine_root / "releases", python)
@@ -185,7 +188,7 @@ class LocalCloud:
         if not nodes or any(step["state"] != "ready" for step in nodes):
             raise _not_running()
         try:
-            processes.start([self.root / step["id"] for step in nodes], run, process)
+            launch.start([self.root / step["id"] for step in nodes], run, process, self.limits)
         except OSError as error:
             raise explained(error, ref["run"]) from error
         return ref

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from portal.clouds.base import CloudError, Event, Pending
-from portal.clouds.local import daemons, kernel, processes
+from portal.clouds.local import daemons, kernel, processes, trees
 from portal.clouds.local.capacity import Capacity
-from portal.clouds.local.files import remove_tree
 from portal.clouds.local.releases import Releases
 
 AGENT = Path(__file__).parent / "agent.py"
@@ -67,16 +66,8 @@ class DirectoryStep:
         deadline = time.monotonic() + _DELETE_SECONDS
         kept = [name for name in self.kept if (path / name).is_dir() and any((path / name).iterdir())]
         if not kept:
-            return _remove(path, deadline)
-        return all(_remove(path / name, deadline) for name in os.listdir(path) if name not in kept)
-
-
-def _remove(path: Path, deadline: float) -> bool:
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return remove_tree(parent, path.name, deadline)
-    finally:
-        os.close(parent)
+            return trees.remove(path, deadline)
+        return all(trees.remove(path / name, deadline) for name in os.listdir(path) if name not in kept)
 
 
 @dataclass

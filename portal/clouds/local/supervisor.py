@@ -9,6 +9,8 @@ agent is gone: the node is lost, and its processes with it.
     tree.json    identities of the processes seen last, to find strays by
     exit.json    how it ended; written once, whoever writes first
     cancel       a request to stop
+    std*.log     what the job writes
+    launcher.log what mpiexec itself writes, apart from the ranks
 
 Standard library only.
 """
@@ -19,16 +21,18 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import resource
 import signal
 import socket
 import sys
 import time
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from portal.clouds.local import kernel, sandbox
+from portal.clouds.local import endings, kernel, limits, sandbox, trees
+from portal.clouds.local.endings import Ending
 
 TICK = 0.5
 """Seconds between looks at memory and time; ends and requests to stop wake us at once."""
@@ -37,13 +41,14 @@ GRACE = 5.0
 """Seconds between asking a job to end and killing it."""
 
 LEFTOVER_GRACE = 1.0
-"""Seconds that what a job's main process leaves behind has to end by itself."""
+"""Seconds that what a job's main process, or its last rank, leaves behind has to end by itself."""
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
+_TAIL = 64 << 10
 WAKERS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
 _libc = ctypes.CDLL(None)
-_BANNER = re.compile(rb"YOUR APPLICATION TERMINATED WITH THE EXIT STRING: [^\n]*\(signal (\d+)\)")
+_LAUNCHER, _PROXY = "mpiexec", "hydra_pmi_proxy"
 
 
 def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection: socket.socket) -> NoReturn:
@@ -57,7 +62,7 @@ def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection:
         agent = os.getppid()
         _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGUSR1, 0, 0, 0)
         os.sched_setaffinity(0, run["cores"])
-        supervisor = Supervisor(node, run, directory, agent)
+        supervisor = Supervisor(run, directory, agent)
         try:
             supervisor.start()
             answer: dict[str, Any] = {"ok": True}
@@ -98,19 +103,33 @@ def bury(directory: Path) -> None:
     if directory.exists():
         lost = {"reason": "LOST", "code": None, "signal": None, "started": status.get("started"), "ended": ended}
         kernel.put(directory / "exit.json", lost, durable=True, replace=False)
+        clean(directory)
+
+
+def clean(directory: Path) -> None:
+    """Remove what a run needs only while it lives: its copy of the code, and its temporary files."""
+    temporary = (kernel.get(directory / "spec.json") or {}).get("temporary")
+    for path in (directory / "bundle", *([Path(temporary)] if temporary else [])):
+        with contextlib.suppress(OSError):
+            trees.remove(path)
 
 
 class Supervisor:
-    """Watches one run."""
+    """Watches one run. ``ranks`` are the processes of its ranks that were seen, by pid."""
 
-    def __init__(self, node: dict[str, Any], run: dict[str, Any], directory: Path, agent: int) -> None:
-        self.node, self.run, self.directory, self.agent = node, run, directory, agent
+    def __init__(self, run: dict[str, Any], directory: Path, agent: int) -> None:
+        self.run, self.directory, self.agent = run, directory, agent
         self.started = time.time()
         self.clock = time.monotonic()
         self.kernel_kills = _kernel_kills()
+        self.disk = limits.DiskWatch([*run["writable"], str(directory)], run["disk_reserve"])
+        self.caps = [limits.LogCap(directory / f"{name}.log", run["log_limit"]) for name in ("stdout", "stderr")]
         self.ended: dict[int, int] = {}
-        self.tree: list[int] = []
-        self.noted: list[int] = []
+        self.tree: dict[int, int] = {}
+        self.noted: dict[int, int] = {}
+        self.ranks: dict[int, int] = {}
+        self.rank_seen = self.clock
+        self.left_over: set[int] = set()
         self.dismissed = False
         self.job = 0
 
@@ -136,52 +155,112 @@ class Supervisor:
 
     def watch(self) -> None:
         """Wait for the end, or for a reason to end it; then leave nothing behind and write the exit."""
-        reason = None
-        while reason is None:
+        ending = None
+        while ending is None:
             self.reap()
             if self.job in self.ended:
                 break
-            reason = self.reason_to_end()
-            if reason is None:
+            ending = self.reason_to_end()
+            if ending is None:
                 self.note()
-                woken = signal.sigtimedwait(WAKERS, TICK)
+                woken = signal.sigtimedwait(WAKERS, self.pause())
                 self.dismissed |= woken is not None and woken.si_signo == signal.SIGTERM
-        self.end_tree(reason)
-        status = self.ended.get(self.job)
-        code = None if status is None else os.waitstatus_to_exitcode(status)
-        number = -code if code is not None and code < 0 else None
-        if reason is None:
-            number = number or (self.banner() if code else None)
-            out_of_memory = number == signal.SIGKILL and _kernel_kills() > self.kernel_kills
-            reason = "OUT_OF_MEMORY" if out_of_memory else "SIGNALLED" if number else "EXITED"
-        outcome = {
-            "reason": reason,
-            "code": code if code is not None and code >= 0 else None,
-            "signal": number,
-            "started": self.started,
-            "ended": time.time(),
-        }
+        gone = [rank for pid, rank in self.ranks.items() if kernel.start_time(pid) is None]
+        forced = self.end_tree(ending)
+        if ending is None:
+            ending = self.own_end(gone)
+        else:
+            if forced:
+                ending = replace(
+                    ending, detail=f"{ending.detail} It did not end when asked to, and was killed.".strip()
+                )
+            process = endings.of_program(self.ended.get(self.job))
+            ending = replace(ending, code=process.code, signal=process.signal)
+        self.last_words(ending)
+        outcome = {**asdict(ending), "started": self.started, "ended": time.time()}
         while os.getppid() == self.agent:
             try:
                 kernel.put(self.directory / "exit.json", outcome, durable=True, replace=False)
-                return
+                break
             except OSError:  # a full disk: the portal sees the run going on until there is room
+                clean(self.directory)
                 time.sleep(1)
+        clean(self.directory)
 
-    def reason_to_end(self) -> str | None:
+    def pause(self) -> float:
+        """Seconds until the next look: short until the ranks are there, so that none of them is missed."""
+        return 0.05 if self.run["mode"] == "spmd" and not self.ranks and time.monotonic() - self.clock < 2 else TICK
+
+    def reason_to_end(self) -> Ending | None:
         """Why the run must end now, if it must."""
-        if os.getppid() != self.agent or self.dismissed or not all(map(kernel.alive, self.run["peers"])):
-            return "LOST"
+        if os.getppid() != self.agent or self.dismissed:
+            return Ending("LOST", "The machine that it ran on was removed.")
+        if not all(map(kernel.alive, self.run["peers"])):
+            return Ending("LOST", "A machine of the cluster was lost.")
         if (self.directory / "cancel").exists():
-            return "CANCELLED"
+            return Ending("CANCELLED")
         if time.monotonic() - self.clock > self.run["timeout"]:
-            return "TIMEOUT"
+            return Ending("TIMEOUT", f"It took longer than {endings.duration(self.run['timeout'])}.")
         self.tree = kernel.descendants(os.getpid())
+        self.look_at_ranks()
+        for cap in self.caps:
+            with contextlib.suppress(OSError):
+                cap.look()
+        if self.disk.full([os.getpid(), *self.tree]):
+            detail = "The disk of the machine was nearly full, and the run went on writing."
+            return Ending("DISK_FULL", f"{detail} Delete files that are no longer needed.")
+        return self.memory_exceeded()
+
+    def memory_exceeded(self) -> Ending | None:
+        """Whether the run takes more than its machines have."""
         limit = self.run["memory"] << 20
         if kernel.memory(self.tree, limit) <= limit:
             return None
-        again = kernel.memory(kernel.descendants(os.getpid()), limit)  # a fork between two looks counts pages twice
-        return "OUT_OF_MEMORY" if again > limit else None
+        used = kernel.memory(kernel.descendants(os.getpid()), limit)  # a fork between two looks counts pages twice
+        if used <= limit:
+            return None
+        detail = f"Its processes took {used >> 20} MiB of memory together; the cluster has {self.run['memory']} MiB."
+        return Ending("OUT_OF_MEMORY", detail)
+
+    def look_at_ranks(self) -> None:
+        """Note the ranks: the children of Hydra's proxies. ``mpiexec`` ends once nobody holds their output open; what
+        they leave in the background must not keep it for ever."""
+        programs = {pid: kernel.program(pid) for pid in self.tree}
+        for pid, parent in self.tree.items():
+            if programs.get(parent) == _PROXY and programs[pid] != _PROXY and pid not in self.ranks:
+                rank = kernel.variable(pid, "PMI_RANK")
+                if rank.isdigit():
+                    self.ranks[pid] = int(rank)
+        now = time.monotonic()
+        if self.run["mode"] != "spmd" or not self.ranks or any(pid in self.tree for pid in self.ranks):
+            self.rank_seen = now
+        elif now - self.rank_seen > LEFTOVER_GRACE:
+            self.left_over |= self.signal_tree(signal.SIGKILL, sparing=(_LAUNCHER, _PROXY))
+
+    def own_end(self, gone: list[int]) -> Ending:
+        """How the run ended by itself; ``gone`` are the ranks that were no more when its process ended."""
+        status, killed = self.ended.get(self.job), _kernel_kills() > self.kernel_kills
+        if self.run["mode"] == "spmd" and status is not None:
+            launcher, stderr = (_tail(self.directory / name) for name in ("launcher.log", "stderr.log"))
+            ending = endings.of_ranks(status, launcher, stderr, out_of_memory=killed)
+        else:
+            ending = endings.of_spawner(status, gone, self.run["workers"], out_of_memory=killed)
+        if ending.detail and self.disk.critical():
+            ending = replace(ending, reason="DISK_FULL", detail=f"{ending.detail} The disk of the machine is full.")
+        if self.left_over:
+            what = "1 process" if len(self.left_over) == 1 else f"{len(self.left_over)} processes"
+            detail = f"{ending.detail} {what} that it left in the background had to be ended.".strip()
+            ending = replace(ending, detail=detail)
+        return ending
+
+    def last_words(self, ending: Ending) -> None:
+        """Finish the logs; they say what the program itself does not know. A full disk must not keep us."""
+        for cap in self.caps:
+            with contextlib.suppress(OSError):
+                cap.finish()
+        if ending.detail and (ending.reason != "EXITED" or self.left_over):
+            with contextlib.suppress(OSError), open(self.directory / "stderr.log", "a") as log:
+                log.write(f"[portal] {ending.detail}\n")
 
     def note(self) -> None:
         """Leave word of what is alive, for whoever comes after us; a full disk is no reason to end a job."""
@@ -191,8 +270,10 @@ class Supervisor:
                 kernel.put(self.directory / "tree.json", [kernel.identity(pid) for pid in self.tree])
                 self.noted = self.tree
 
-    def end_tree(self, reason: str | None) -> None:
-        """End every descendant: asked first where there is time for it, killed after that."""
+    def end_tree(self, ending: Ending | None) -> bool:
+        """End every descendant: asked first where there is time for it, killed after that. True if the time was not
+        enough."""
+        reason = None if ending is None else ending.reason
         grace = {None: LEFTOVER_GRACE, "CANCELLED": GRACE, "TIMEOUT": GRACE}.get(reason, 0.0)
         if reason is not None and grace:
             self.signal_tree(signal.SIGTERM)
@@ -200,22 +281,29 @@ class Supervisor:
         while time.monotonic() < deadline and os.getppid() == self.agent:
             self.reap()
             if not kernel.descendants(os.getpid()):
-                return
+                return False
             signal.sigtimedwait({signal.SIGCHLD}, 0.02)
+        killed = self.signal_tree(signal.SIGKILL)
+        if reason is None:
+            self.left_over |= killed
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self.signal_tree(signal.SIGKILL):
+        while time.monotonic() < deadline and kernel.descendants(os.getpid()):
+            self.signal_tree(signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
             self.reap()
+        return grace > 0
 
-    def signal_tree(self, number: signal.Signals) -> int:
-        """Signal all descendants and say how many there were."""
-        tree = kernel.descendants(os.getpid())
-        for pid in tree:
-            try:
-                os.kill(pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue
-        return len(tree)
+    def signal_tree(self, number: signal.Signals, sparing: Collection[str] = ()) -> set[int]:
+        """Signal all descendants but some programs; returns those that were neither ranks nor Hydra's."""
+        others = set()
+        for pid in kernel.descendants(os.getpid()):
+            program = kernel.program(pid)
+            if program not in sparing:
+                if pid not in self.ranks and program not in (_LAUNCHER, _PROXY):
+                    others.add(pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+        return others
 
     def reap(self) -> None:
         """Collect ended children, ours and adopted."""
@@ -228,18 +316,6 @@ class Supervisor:
                 return
             self.ended[pid] = status
 
-    def banner(self) -> int | None:
-        """The signal that ended an MPI rank: ``mpiexec``'s own exit code mixes those of all ranks up."""
-        if self.run["mode"] != "spmd":
-            return None
-        for name in ("stdout.log", "stderr.log"):
-            with open(self.directory / name, "rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))
-                found = _BANNER.findall(log.read())
-            if found:
-                return int(found[-1])
-        return None
-
     def _become_job(self) -> NoReturn:
         os.setsid()
         _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
@@ -247,6 +323,8 @@ class Supervisor:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(os.open(self.directory / "stdout.log", flags, 0o600), 1)
         os.dup2(os.open(self.directory / "stderr.log", flags, 0o600), 2)
+        if self.run["mode"] == "spmd":
+            os.dup2(os.open(self.directory / "launcher.log", flags, 0o600), 1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with open("/proc/self/oom_score_adj", "w") as score:
             score.write("500")  # the kernel should rather end a job than the portal
@@ -257,6 +335,16 @@ class Supervisor:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WAKERS)
         os.execve(self.run["command"][0], self.run["command"], self.run["environment"])  # noqa: S606
+
+
+def _tail(path: Path) -> bytes:
+    """The end of a log of ours."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _kernel_kills() -> int:
