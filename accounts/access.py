@@ -8,13 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
+from django_htmx.http import HttpResponseClientRefresh
 
 from accounts.impersonation import permitted
 from accounts.models import Membership, Organization, User
 from accounts.permissions import ORGANIZATION_MATRIX, OrganizationRole, Perm, organization_permissions
+from accounts.second_factor import WAY_BACK, SecondFactorNeededError, demand_second_factor
 from portal.errors import PermissionNeededError
 
 View = Callable[..., HttpResponseBase]
@@ -39,8 +42,23 @@ def membership_of(user: User, organization_id: UUID) -> Membership:
 
 
 def enter(request: Any, organization_id: UUID) -> Membership:
-    """The membership through which the sender of a request enters an organization; 404 for outsiders."""
-    return membership_of(request.user, organization_id)
+    """The membership through which the sender of a request enters an organization; 404 for outsiders.
+
+    Raises SecondFactorNeededError.
+    """
+    membership = membership_of(request.user, organization_id)
+    demand_second_factor(request, membership.organization)
+    return membership
+
+
+def second_factor_needed(request: HttpRequest, organization: Organization) -> HttpResponse:
+    """The page that says so, and leads to a second factor and back."""
+    if getattr(request, "htmx", False):
+        return HttpResponseClientRefresh()  # a part of a page that was open before; anew, it is this page
+    if request.method == "GET":
+        request.session[WAY_BACK] = request.get_full_path()
+    request.organization = organization  # type: ignore[attr-defined]
+    return render(request, "accounts/second_factor_needed.html", status=403)
 
 
 def refuse(perm: Perm, organization: Organization) -> PermissionNeededError:
@@ -66,7 +84,10 @@ def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) ->
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def wrapped(request: Any, organization: UUID, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            membership = enter(request, organization)
+            try:
+                membership = enter(request, organization)
+            except SecondFactorNeededError as error:
+                return second_factor_needed(request, error.organization)
             request.organization = membership.organization
             request.organization_role = membership.role
             request.permissions = permitted(request, organization_permissions(membership.role))

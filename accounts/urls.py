@@ -33,6 +33,11 @@ urlpatterns = [
     path("o/<uuid:organization>/people/<int:membership>/remove/", views_people.member_remove, name="member_remove"),
     path("o/<uuid:organization>/settings/", views_organizations.settings, name="settings"),
     path("o/<uuid:organization>/settings/name/", views_organizations.rename, name="organization_rename"),
+    path(
+        "o/<uuid:organization>/settings/second-factor/",
+        views_security.second_factor_required,
+        name="second_factor_required",
+    ),
     path("o/<uuid:organization>/settings/delete/", views_organizations.delete, name="organization_delete"),
     path("o/<uuid:organization>/leave/", views_people.leave, name="leave"),
     path("o/<uuid:organization>/settings/tokens/", views_tokens.token_list, name="tokens"),

@@ -12,6 +12,7 @@ from accounts.audit import actor_of
 from accounts.forms_organizations import DeleteForm, RenameForm
 from accounts.models import Membership, Organization
 from accounts.permissions import Perm
+from accounts.second_factor import standing_of
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 
@@ -40,7 +41,7 @@ def rename(request: OrganizationRequest, organization: Organization) -> HttpResp
 
 
 def _settings(request: OrganizationRequest, organization: Organization, form: RenameForm) -> HttpResponse:
-    context = {"nav": "org_settings", "tab": "general", "form": form}
+    context = {"nav": "org_settings", "tab": "general", "form": form, "second_factors": standing_of(organization)}
     return render(request, "accounts/settings.html", context, status=422 if form.errors else 200)
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.utils import timezone
@@ -18,6 +19,7 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.tokens import hash_of, new_client_id
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
+from portal.crypto import seal
 from workspaces.models import CloudConfiguration, Provider, Workspace, WorkspaceMembership, WorkspaceStatus
 
 PASSWORD = "correct horse battery staple"
@@ -34,6 +36,12 @@ def make_user(name: str = "alice", **fields: Any) -> User:
     user = User.objects.create_user(email, PASSWORD, first_name=name.title(), last_name="Example", **accepted)
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     return user
+
+
+def make_authenticator(user: User, type: str = "totp") -> Authenticator:
+    """A second factor of which nobody knows the secret."""
+    data = {"secret": seal({"text": "JBSWY3DPEHPK3PXP"})} if type == "totp" else {"name": "Key", "credential": {}}
+    return Authenticator.objects.create(user=user, type=type, data=data)
 
 
 def make_session(user: User, **fields: Any) -> UserSession:

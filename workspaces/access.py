@@ -11,7 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_http_methods
 
-from accounts.access import OrganizationRequest, people_who_manage
+from accounts.access import OrganizationRequest, people_who_manage, second_factor_needed
 from accounts.impersonation import permitted
 from accounts.models import Membership, User
 from accounts.permissions import (
@@ -22,6 +22,7 @@ from accounts.permissions import (
     organization_permissions,
     workspace_permissions,
 )
+from accounts.second_factor import SecondFactorNeededError, demand_second_factor
 from accounts.sessions import let_in
 from portal.errors import PermissionNeededError, UserError
 from workspaces.models import Workspace, WorkspaceMembership, WorkspaceStatus
@@ -61,21 +62,28 @@ def roles_in(workspace: Workspace, people: Collection[User]) -> dict[int, tuple[
     return roles
 
 
-def enter_workspace(request: Any, workspace: Workspace) -> tuple[str, str]:
-    """The roles in which the sender of a request enters a workspace; 404 for outsiders."""
-    roles = role_in(workspace, request.user)
-    if roles is None:
+def enter_workspace(request: Any, workspace_id: UUID) -> tuple[Workspace, str, str]:
+    """A workspace, and the roles in its organization and in it in which the sender of a request enters; 404 for
+    outsiders.
+
+    Raises SecondFactorNeededError.
+    """
+    rows = Workspace.objects.select_related("organization", "cloud_configuration")
+    workspace = rows.filter(pk=workspace_id).exclude(status=WorkspaceStatus.TERMINATED).first()
+    roles = role_in(workspace, request.user) if workspace else None
+    if workspace is None or roles is None:
         raise Http404
-    return roles
+    demand_second_factor(request, workspace.organization)
+    return workspace, *roles
 
 
 def may_upload(request: HttpRequest, workspace_id: str) -> bool:
     """Whether the person behind a session may send a large body to a workspace; asked before its first byte is kept
     (``portal.asgi``)."""
-    workspace = Workspace.objects.filter(pk=UUID(workspace_id)).select_related("organization").first()
-    if workspace is None or not let_in(request):
+    if not let_in(request):
         return False
-    return Perm.FILES_EDIT in workspace_permissions(enter_workspace(request, workspace)[1])
+    _, _, role = enter_workspace(request, UUID(workspace_id))
+    return Perm.FILES_EDIT in workspace_permissions(role)
 
 
 def workspace_view(
@@ -89,15 +97,13 @@ def workspace_view(
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def wrapped(request: Any, workspace: UUID, *args: Any, **kwargs: Any) -> HttpResponse:
-            row = Workspace.objects.select_related("organization", "cloud_configuration").filter(pk=workspace).first()
-            if row is None or row.status == WorkspaceStatus.TERMINATED:
-                raise Http404
-            roles = enter_workspace(request, row)
+            try:
+                row, role, role_here = enter_workspace(request, workspace)
+            except SecondFactorNeededError as error:
+                return second_factor_needed(request, error.organization)
             request.workspace, request.organization = row, row.organization
-            request.organization_role = roles[0]
-            request.permissions = permitted(
-                request, organization_permissions(roles[0]) | workspace_permissions(roles[1])
-            )
+            request.organization_role = role
+            request.permissions = permitted(request, organization_permissions(role) | workspace_permissions(role_here))
             if perm not in request.permissions:
                 raise refuse_in(row, perm)
             if ready and row.status != WorkspaceStatus.READY:

@@ -150,4 +150,4 @@ def delete(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
 @workspace_view(Perm.WS_VIEW, ("GET",), ready=False)
 def workspace_events(request: WorkspaceRequest, workspace: Workspace) -> HttpResponseBase:
     """The event stream of a workspace's pages; it ends within seconds of losing the membership."""
-    return events.stream(workspace.pk, still(request, lambda again: enter_workspace(again, workspace)))
+    return events.stream(workspace.pk, still(request, lambda again: enter_workspace(again, workspace.pk)))

@@ -124,6 +124,7 @@ class Organization(models.Model):
     name = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    require_second_factor = models.BooleanField(default=False, help_text="Nobody enters with a password alone.")
     members = models.ManyToManyField(User, through="Membership", related_name="organizations")
 
     objects = OrganizationQuerySet.as_manager()

@@ -12,7 +12,7 @@ from django.test import Client
 
 from accounts.models import Organization, User
 from accounts.permissions import OrganizationRole
-from tests.factories import add_to_organization, make_session, make_user
+from tests.factories import add_to_organization, make_organization, make_session, make_user
 from tests.passkeys import Device
 
 AGENTS = {
@@ -23,10 +23,14 @@ AGENTS = {
 
 
 def fill_security(organization: Organization) -> dict[str, str]:
-    """Sessions of somebody with everything and somebody with nothing, and the number of a passkey."""
+    """Sessions of somebody with everything and somebody with nothing, the number of a passkey, and an organization
+    that asks for a second factor."""
     person, newcomer = make_user("frida"), make_user("gina")
     for each in (person, newcomer):
         add_to_organization(organization, each, OrganizationRole.MEMBER)
+    strict = make_organization(person, "Strict and Sons")
+    Organization.objects.filter(pk=strict.pk).update(require_second_factor=True)
+    add_to_organization(strict, newcomer, OrganizationRole.MEMBER)
     TOTP.activate(person, generate_totp_secret())
     RecoveryCodes.activate(person)
     options = {"publicKey": {"user": {"id": ""}, "rp": {"id": "localhost"}, "challenge": ""}}
@@ -39,7 +43,12 @@ def fill_security(organization: Organization) -> dict[str, str]:
     for address, agent in AGENTS.items():
         make_session(person, ip=address, user_agent=agent, session_key=_confirmed_session(person))
     make_session(person, ip="127.0.0.1", user_agent="Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0", session_key=session)
-    return {"secured_session": session, "unsecured_session": _confirmed_session(newcomer), "passkey": str(key.pk)}
+    return {
+        "secured_session": session,
+        "unsecured_session": _confirmed_session(newcomer),
+        "passkey": str(key.pk),
+        "strict": str(strict.pk),
+    }
 
 
 def _confirmed_session(person: User) -> str:

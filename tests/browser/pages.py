@@ -68,6 +68,8 @@ PAGES: dict[str, PageToSee] = {
     "password": PageToSee("/accounts/password/change/"),
     "security-empty": PageToSee("/accounts/2fa/"),
     "security": PageToSee("/accounts/2fa/", SECURED),
+    "second-factor-needed": PageToSee("/o/{strict}/workspaces/", UNSECURED, status=403),
+    "second-factor-required": PageToSee("/o/{strict}/settings/", SECURED),
     "app-new": PageToSee("/accounts/2fa/totp/activate/", UNSECURED),
     "app-remove": PageToSee("/accounts/2fa/totp/deactivate/", SECURED),
     "passkeys": PageToSee("/accounts/2fa/webauthn/", SECURED),

@@ -108,6 +108,7 @@ ROUTES: dict[str, Route] = {
     "accounts:member_remove": Route(MANAGERS, get=False, form={}),
     "accounts:leave": Route(get=False, form={}),
     "accounts:settings": Route(MANAGERS),
+    "accounts:second_factor_required": Route(OWNERS, get=False, form={"required": "no"}),
     "accounts:organization_rename": Route(OWNERS, get=False, form={"name": "Initech"}),
     "accounts:organization_delete": Route(OWNERS, form={"name": "{organization_name}"}),
     "accounts:tokens": Route(MANAGERS),

@@ -24,6 +24,7 @@ from clusters import services as clusters
 from tests.factories import (
     actor,
     add_to_organization,
+    make_authenticator,
     make_configuration,
     make_organization,
     make_session,
@@ -46,6 +47,14 @@ def _staff(by: dict[str, Any]) -> Actor:
     who: Actor = by["actor"]
     assert who.user
     who.user.is_staff = who.user.is_superuser = True
+    return who
+
+
+def _secured(by: dict[str, Any]) -> Actor:
+    """The same person, with a second factor."""
+    who: Actor = by["actor"]
+    assert who.user
+    make_authenticator(who.user)
     return who
 
 
@@ -87,6 +96,10 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services_impersonation.end_impersonation": (
         "user.impersonation_end",
         lambda t, by: end_impersonation(**by, impersonation=_begun(t), why="stopped"),
+    ),
+    "accounts.services_security.require_second_factor": (
+        "organization.require_second_factor",
+        lambda t, by: services_security.require_second_factor(actor=_secured(by), organization=t.acme, required=True),
     ),
     "accounts.services_security.end_sessions": (
         "session.end",

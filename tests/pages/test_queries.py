@@ -21,7 +21,7 @@ from tests.pages.world import Tenants
 COUNTS = {
     "accounts:people": 6,
     "accounts:people_roles": 4,
-    "accounts:settings": 4,
+    "accounts:settings": 6,
     "accounts:audit": 5,
     "accounts:tokens": 6,
     "workspaces:configurations": 5,
