@@ -14,8 +14,8 @@ from accounts.views_lockout import locked_out
 class Lockout:
     """End the session of somebody who was locked out meanwhile.
 
-    Before ``accounts.impersonation.ImpersonationMiddleware``: who signed in must not be locked out. As whom they act
-    does not matter here, and a lock of that person's does not keep staff from seeing what is wrong.
+    Before ``accounts.impersonation.ImpersonationMiddleware``, which looks at the person as whom staff acts: this one
+    looks at who signed in.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

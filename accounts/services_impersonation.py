@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, lockout
 from accounts.audit import Actor
 from accounts.models import Impersonation, User
 from portal import mail
@@ -38,10 +38,17 @@ def why_not(staff: User, person: User) -> str:
     """Why somebody may not act as a person, as a sentence; empty where they may."""
     if not (staff.is_active and staff.is_staff and staff.has_perm(PERMISSION)):
         return "You do not have the permission to act as somebody else."
+    return closed(person)
+
+
+def closed(person: User) -> str:
+    """Why nobody may act as a person, as a sentence; empty where somebody may."""
     if person.is_staff or person.is_superuser:
         return f"{person} is staff, and nobody acts as staff."
     if not person.is_active:
         return f"The account of {person} is not active."
+    if lockout.is_locked(person):
+        return f"{person} is locked out. Unlock the account first, if that is what they ask for."
     return ""
 
 

@@ -26,7 +26,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "home.html")
     organization = Organization.objects.of(request.user).first()
     if organization is None:
-        return redirect("accounts:organization_new")
+        return redirect("admin:index" if request.user.is_staff else "accounts:organization_new")
     return redirect("workspaces:list", organization.pk)
 
 

@@ -2,38 +2,93 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from billing.models import Rate, UsageInterval
+from accounts.admin_base import AuditedAdmin
+from accounts.admin_organizations import facts
+from accounts.models import Organization
+from billing.dashboard import Month, dashboard
+from billing.models import MeteredCluster, Rate, UsageInterval
+from portal.admin import LookOnlyAdmin, link_to_list
+
+
+class RateForm(forms.ModelForm[Rate]):
+    """A rate that ends after it begins."""
+
+    def clean(self) -> dict[str, Any]:
+        """Both ends together."""
+        cleaned = super().clean() or {}
+        start, end = cleaned.get("valid_from", self.instance.valid_from), cleaned.get("valid_to")
+        if start and end and end <= start:
+            self.add_error("valid_to", "It has to end after it begins.")
+        return cleaned
 
 
 @admin.register(Rate)
-class RateAdmin(admin.ModelAdmin[Rate]):
-    """Rates. A new price is a new row; intervals keep the rate they started with."""
+class RateAdmin(AuditedAdmin[Rate]):
+    """Rates. A new price is a new row, from a time on; intervals keep the rate they started with."""
 
+    form = RateForm
     list_display = ["provider", "instance_type", "hourly", "valid_from", "valid_to"]
     list_filter = ["provider"]
     search_fields = ["instance_type"]
+    date_hierarchy = "valid_from"
+    ordering = ["provider", "instance_type", "-valid_from"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Rate | None = None) -> list[str]:
+        """What has been charged stays as it is; only its end can still be set."""
+        return ["provider", "instance_type", "hourly", "valid_from"] if _in_force(obj) else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Rate | None = None) -> bool:
+        """Only one that has not begun. The action on many is not offered: it does not ask for each."""
+        return obj is not None and not _in_force(obj) and super().has_delete_permission(request, obj)
+
+
+def _in_force(rate: Rate | None) -> bool:
+    return rate is not None and rate.valid_from <= timezone.now()
 
 
 @admin.register(UsageInterval)
-class UsageIntervalAdmin(admin.ModelAdmin[UsageInterval]):
-    """What was used; derived from the ledger, so only to look at."""
+class UsageIntervalAdmin(LookOnlyAdmin[UsageInterval]):
+    """What was used; derived from the ledger."""
 
-    list_display = ["organization", "cluster", "started_at", "ended_at", "instance_type", "instances", "hourly"]
-    list_select_related = ["organization", "cluster"]
+    list_display = ["organization", "workspace", "cluster", "started_at", "ended_at", "instance_type", "instances"]
+    list_display += ["hourly"]
+    list_filter = [("ended_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["organization", "workspace", "cluster"]
     search_fields = ["cluster__name", "organization__name"]
-    show_full_result_count = False
+    ordering = ["-started_at"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Derived."""
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: UsageInterval | None = None) -> bool:
-        """Derived."""
-        return False
+@admin.register(MeteredCluster)
+class MeteredClusterAdmin(LookOnlyAdmin[MeteredCluster]):
+    """How far the intervals follow each ledger."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: UsageInterval | None = None) -> bool:
-        """Derived."""
-        return False
+    list_display = ["cluster", "ledger_length"]
+    list_select_related = ["cluster"]
+    search_fields = ["cluster__name"]
+
+
+@admin.display(description="Usage this month")
+def usage_of(organization: Organization) -> SafeString:
+    """What the organization's own billing page shows as its total."""
+    now = timezone.now()
+    month = dashboard(organization, Month.parse("", now.date()), now)
+    every = link_to_list(UsageInterval, "all intervals", organization__id__exact=organization.pk)
+    return format_html(
+        "{} instance minutes, {} US dollars, {} running now; {}",
+        f"{month.minutes:,}",
+        f"{month.total:,.2f}",
+        month.open_count,
+        every,
+    )
+
+
+facts.append(usage_of)

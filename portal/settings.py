@@ -55,7 +55,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.contrib.admin",
+    "portal.admin_config.OperatorPages",
     "django.contrib.postgres",
     "django.contrib.humanize",
     "allauth",
@@ -182,6 +182,8 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE else "http"
 USERSESSIONS_ADAPTER = "accounts.adapter.SessionsAdapter"
+# Staff without a second factor gets no further than to making one. Only a portal that nobody else reaches does without.
+PORTAL_STAFF_MFA = flag("PORTAL_STAFF_MFA", SECURE or bool(os.environ.get("DATABASE_URL")))
 PORTAL_DORMANCY_DAYS = int(os.environ.get("PORTAL_DORMANCY_DAYS", "90"))
 if not 1 <= PORTAL_DORMANCY_DAYS <= 36500:
     raise ImproperlyConfigured("PORTAL_DORMANCY_DAYS, after which an account is locked, must be from 1 to 36500.")

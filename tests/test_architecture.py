@@ -114,6 +114,7 @@ NO_ACTOR = {
     "accounts.services_marketplace.used": "reads",
     "accounts.services_marketplace.sweep": "forgets tokens that are of no use",
     "accounts.services_impersonation.why_not": "reads",
+    "accounts.services_impersonation.closed": "reads",
     "accounts.services_impersonation.end_expired": "acts as the system, through end_impersonation()",
     "accounts.services_lockout.sweep": "acts as the system, through lock_user() and warn_user()",
     "accounts.services_organizations.in_the_way": "reads",

@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
+from accounts.admin_base import WithAudit
+from accounts.admin_organizations import facts
+from accounts.models import Organization
+from portal.admin import RECONCILED, LookOnlyAdmin, link, link_to_list
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
 
-
-class LookOnly:
-    """A deleted row would leak what stands on it, and a saved one would overwrite what a reconciler just wrote."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Made on the organization's own pages."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Only to look."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Deleted on the organization's own pages."""
-        return False
+SHOWN = 20
 
 
 @admin.register(CloudConfiguration)
-class CloudConfigurationAdmin(LookOnly, admin.ModelAdmin[CloudConfiguration]):
+class CloudConfigurationAdmin(WithAudit[CloudConfiguration], LookOnlyAdmin[CloudConfiguration]):
     """Connected clouds."""
 
     list_display = ["name", "organization", "provider", "created_at", "deleted_at"]
-    list_filter = ["provider"]
+    list_filter = ["provider", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["organization"]
     search_fields = ["name", "organization__name", "id"]
-
-
-class WorkspaceMembershipInline(admin.TabularInline[WorkspaceMembership, Workspace]):
-    """The members of a workspace."""
-
-    model = WorkspaceMembership
-    extra = 0
-    autocomplete_fields = ["user"]
+    date_hierarchy = "created_at"
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(LookOnly, admin.ModelAdmin[Workspace]):
-    """Workspaces, with what their reconciler is at."""
+class WorkspaceAdmin(WithAudit[Workspace], LookOnlyAdmin[Workspace]):
+    """Workspaces, with what their reconciler is at. Wishes are made on the workspace's own pages."""
 
     list_display = ["name", "organization", "cloud_configuration", "status", "target", "due_at", "failure_code"]
     list_filter = ["status"]
     list_select_related = ["organization", "cloud_configuration"]
     search_fields = ["name", "organization__name", "id"]
-    readonly_fields = ["status", "target", "handle", "due_at", "lease_until", "failure_code", "failure_message"]
-    inlines = [WorkspaceMembershipInline]
+    date_hierarchy = "created_at"
+    readonly_fields = ["all_members", *RECONCILED]
+
+    @admin.display(description="Members")
+    def all_members(self, workspace: Workspace) -> SafeString:
+        """The way to them."""
+        number = WorkspaceMembership.objects.filter(workspace=workspace).count()
+        return link_to_list(WorkspaceMembership, f"{number} in all", workspace__id__exact=workspace.pk)
+
+
+@admin.register(WorkspaceMembership)
+class WorkspaceMembershipAdmin(WithAudit[WorkspaceMembership], LookOnlyAdmin[WorkspaceMembership]):
+    """Who is in which workspace. Owners and admins of its organization change that."""
+
+    list_display = ["user", "workspace", "organization", "role", "joined_at"]
+    list_filter = ["role"]
+    list_select_related = ["user", "workspace__organization"]
+    search_fields = ["user__email", "workspace__name", "workspace__organization__name"]
+
+    @admin.display(description="Organization", ordering="workspace__organization__name")
+    def organization(self, membership: WorkspaceMembership) -> str:
+        """The workspace's."""
+        return str(membership.workspace.organization)
+
+
+@admin.display(description="Workspaces")
+def workspaces_of(organization: Organization) -> SafeString:
+    """The first few by name, with the way to all."""
+    rows = Workspace.objects.in_organization(organization)
+    lines = format_html_join("", "<li>{}: {}</li>", ((link(row), row.status) for row in rows[:SHOWN]))
+    every = link_to_list(Workspace, f"{rows.count()} in all", organization__id__exact=organization.pk)
+    return format_html('<ul class="facts">{}<li>{}</li></ul>', lines, every)
+
+
+facts.append(workspaces_of)

@@ -17,7 +17,7 @@ from accounts.impersonation import SESSION_KEY
 from accounts.models import AuditEvent, Impersonation, Membership, Organization, User
 from accounts.permissions import OrganizationRole
 from portal.errors import UserError
-from tests.factories import PASSWORD, add_to_organization, make_organization, make_user
+from tests.factories import PASSWORD, add_to_organization, make_organization, make_user, stay_away
 from tests.fakes import Clock
 from tests.mailbox import delivered
 
@@ -86,6 +86,22 @@ def test_nobody_acts_as_staff_or_as_somebody_who_cannot_sign_in(root: User, fiel
         service.start_impersonation(actor=by(root), person=make_user("other", **fields), reason=REASON)
     assert not Impersonation.objects.exists()
     assert not delivered()
+
+
+def test_nobody_acts_as_somebody_who_is_locked_out(root: User, alice: User, acme: Organization) -> None:
+    client = acting(root, alice)
+    stay_away(alice, days=91)
+    assert client.get(people_page(acme)).status_code == 302
+    assert "locked out" in ended().detail["why"]
+    with pytest.raises(UserError, match="locked out"):
+        service.start_impersonation(actor=by(root), person=alice, reason=REASON)
+
+
+def test_a_staff_member_who_is_locked_out_acts_as_nobody(root: User, alice: User, acme: Organization) -> None:
+    client = acting(root, alice)
+    stay_away(root, days=91)
+    assert "locked out" in client.get(people_page(acme)).content.decode()
+    assert client.get(people_page(acme)).headers["Location"].startswith("/accounts/login/")
 
 
 # --- what it is like ------------------------------------------------------------------------------------------------

@@ -10,17 +10,16 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from accounts import audit, services_lockout, services_marketplace, services_security, services_signup, services_tokens
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
-from accounts.models import ApiToken, AuditEvent, Impersonation, PendingSignup
+from accounts.models import ApiToken, AuditEvent, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
-from accounts.services_impersonation import end_impersonation, start_impersonation
 from clusters import services as clusters
+from tests.accounts import writes_staff as staff
 from tests.factories import (
     actor,
     add_to_organization,
@@ -42,26 +41,12 @@ def _text() -> Iterator[bytes]:
     yield b"text"
 
 
-def _staff(by: dict[str, Any]) -> Actor:
-    """The same person, with a permission that no customer has."""
-    who: Actor = by["actor"]
-    assert who.user
-    who.user.is_staff = who.user.is_superuser = True
-    return who
-
-
 def _secured(by: dict[str, Any]) -> Actor:
     """The same person, with a second factor."""
     who: Actor = by["actor"]
     assert who.user
     make_authenticator(who.user)
     return who
-
-
-def _begun(tenants: Tenants) -> Impersonation:
-    return Impersonation.objects.create(
-        staff=tenants.people["outsider"], person=tenants.people["member"], expires_at=timezone.now()
-    )
 
 
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
@@ -88,14 +73,6 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services.add_member": (
         "membership.create",
         lambda t, by: add_member(**by, organization=t.acme, user=t.people["outsider"], role=OrganizationRole.MEMBER),
-    ),
-    "accounts.services_impersonation.start_impersonation": (
-        "user.impersonation_start",
-        lambda t, by: start_impersonation(actor=_staff(by), person=t.people["member"], reason="Ticket 1"),
-    ),
-    "accounts.services_impersonation.end_impersonation": (
-        "user.impersonation_end",
-        lambda t, by: end_impersonation(**by, impersonation=_begun(t), why="stopped"),
     ),
     "accounts.services_security.require_second_factor": (
         "organization.require_second_factor",
@@ -258,10 +235,12 @@ WRITES: dict[str, tuple[str, Write]] = {
         lambda t, by: clusters.update_cluster(**by, cluster=t.lab.cluster, name="other"),
     ),
     **jobs.WRITES,
+    **staff.WRITES,
 }
 
 
 PERSONAL = (
+    *staff.PERSONAL,
     "session.end",
     "marketplace_registration.create",
     "marketplace_registration.claim",
@@ -270,7 +249,8 @@ PERSONAL = (
 
 MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
-    *("delete_configuration", "delete_workspace", "end_impersonation"),
+    *staff.MAKES_ITS_OWN,
+    *("delete_configuration", "delete_workspace"),
     *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish"),
 )
 """What these write upon is made in the table above."""
