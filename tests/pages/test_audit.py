@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from accounts import audit, services_lockout, services_marketplace, services_security, services_signup, services_tokens
 from accounts import services_organizations as organizations

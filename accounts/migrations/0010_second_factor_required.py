@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0007_seal_earlier_events"),
+        ("accounts", "0009_api_tokens"),
     ]
 
     operations = [
