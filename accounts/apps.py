@@ -9,10 +9,21 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        """Make the periodic work known, and what happens when people go."""
-        from accounts import hooks, services_impersonation, services_lockout, services_signup, sessions, token_hooks
+        """Make the periodic work known, and what happens when people and organizations go."""
+        from accounts import (
+            hooks,
+            services_impersonation,
+            services_lockout,
+            services_marketplace,
+            services_signup,
+            sessions,
+            token_hooks,
+        )
         from portal import scheduler
 
+        hooks.organization_deleted.append(
+            lambda actor, organization: services_marketplace.release(actor=actor, organization=organization)
+        )
         scheduler.every(30, "impersonations", services_impersonation.end_expired)
         scheduler.every(3600, "remove expired sessions", sessions.sweep)
         scheduler.every(3600, "dormancy", services_lockout.sweep)

@@ -22,7 +22,7 @@ from accounts.audit import person
 from accounts.forms import NameField
 from accounts.marketplace import product_codes
 from accounts.models import MarketplaceSubscription, Membership, Organization, SubscriptionState, User
-from accounts.permissions import OrganizationRole
+from accounts.permissions import ORGANIZATION_MATRIX, Perm
 from portal.errors import client_address
 
 SENT_TO = "sign_up_sent_to"
@@ -109,11 +109,11 @@ class SubscribeForm(forms.Form):
 
     def __init__(self, *arguments: Any, user: User, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        owned = Organization.objects.filter(
-            pk__in=Membership.objects.filter(user=user, role=OrganizationRole.OWNER).values("organization")
-        ).exclude(marketplace_subscriptions__state=SubscriptionState.ACTIVE)
-        self.owned = {str(organization.pk): organization for organization in owned.order_by("name")}
-        names = [(pk, organization.name) for pk, organization in self.owned.items()]
+        memberships = Membership.objects.filter(user=user, role__in=ORGANIZATION_MATRIX[Perm.BILLING_MANAGE])
+        unpaid = Organization.objects.of(user).filter(memberships__in=memberships)
+        unpaid = unpaid.exclude(marketplace_subscriptions__state=SubscriptionState.ACTIVE)
+        self.unpaid = {str(organization.pk): organization for organization in unpaid}
+        names = [(pk, organization.name) for pk, organization in self.unpaid.items()]
         target = self.fields["target"]
         assert isinstance(target, forms.ChoiceField)
         target.choices = [("new", "a new organization"), *names]
@@ -125,7 +125,7 @@ class SubscribeForm(forms.Form):
     @property
     def chosen(self) -> Organization | None:
         """One that exists, or None for a new one."""
-        return self.owned.get(self.cleaned_data["target"])
+        return self.unpaid.get(self.cleaned_data["target"])
 
     def clean(self) -> dict[str, Any]:
         """A new organization needs a name."""

@@ -99,7 +99,8 @@ def _ask_aws(token: str) -> Purchase:
     except (NoCredentialsError, PartialCredentialsError) as error:
         logger.error("AWS Marketplace cannot be asked: %s", error)
         raise _refused() from None
-    except (BotoCoreError, ResponseParserError) as error:  # no connection, no answer in time, no sense in it
+    except (BotoCoreError, ResponseParserError, AttributeError, TypeError) as error:
+        # No connection, no answer in time, or one that makes no sense; over some of these botocore itself stumbles.
         logger.warning("AWS Marketplace did not answer: %s", type(error).__name__)
         raise _busy() from None
     purchase = Purchase(
@@ -121,7 +122,7 @@ def _client(region: str) -> Any:
     from botocore.config import Config
 
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
-    return boto3.client("meteringmarketplace", region_name=region, config=config)
+    return boto3.Session().client("meteringmarketplace", region_name=region, config=config)
 
 
 def _refusal(response: dict[str, Any]) -> UserError:

@@ -50,7 +50,7 @@ LABELS: dict[Perm, str] = {
     Perm.AUDIT_VIEW: "See the audit log",
     Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
-    Perm.BILLING_MANAGE: "Manage rates shown and budgets",
+    Perm.BILLING_MANAGE: "Manage rates shown, budgets and the AWS Marketplace subscription",
     Perm.WS_VIEW: "See files, clusters, runs and logs",
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",

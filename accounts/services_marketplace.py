@@ -17,12 +17,12 @@ from accounts.marketplace import AGAIN, Purchase
 from accounts.models import (
     MarketplaceRegistration,
     MarketplaceSubscription,
-    Membership,
     Organization,
     SubscriptionState,
     User,
 )
-from accounts.permissions import OrganizationRole
+from accounts.permissions import Perm
+from accounts.standing import demand, lock_roles
 from portal.errors import UserError
 
 LIFETIME = timedelta(minutes=45)
@@ -95,14 +95,14 @@ def claim(*, actor: Actor, key: str) -> MarketplaceRegistration:
 def subscribe(
     *, actor: Actor, owner: User, registration: MarketplaceRegistration, organization: Organization | None, name: str
 ) -> Organization:
-    """Link a registration's subscription to an organization of its owner's, or to a new one of that name.
+    """Link a registration's subscription to an organization, or to a new one of that name.
 
-    Raises UserError: NotAnOwner, NameTaken, SubscriptionLinked, OrganizationSubscribed.
+    Raises PermissionNeededError; UserError: NameTaken, SubscriptionLinked, OrganizationSubscribed, OrganizationGone.
     """
     if organization is None:
         organization = services.create_organization(actor=actor, name=name, owner=owner)
-    elif not Membership.objects.filter(organization=organization, user=owner, role=OrganizationRole.OWNER).exists():
-        raise UserError("NotAnOwner", f"You do not own {organization}.", "Ask one of its owners to register.")
+    else:
+        demand(actor, Perm.BILLING_MANAGE, lock_roles(organization))
     link(actor=actor, subscription=registration.subscription, organization=organization)
     return organization
 
@@ -135,6 +135,23 @@ def link(*, actor: Actor, subscription: MarketplaceSubscription, organization: O
         account=subscription.account_id,
         product=subscription.product_code,
     )
+
+
+@transaction.atomic
+def release(*, actor: Actor, organization: Organization) -> None:
+    """An organization ends: its subscription may be registered again, for another one."""
+    for subscription in MarketplaceSubscription.objects.select_for_update().filter(organization=organization):
+        subscription.organization, subscription.linked_at = None, None
+        subscription.state = SubscriptionState.PENDING
+        subscription.save(update_fields=["organization", "linked_at", "state"])
+        audit.record(
+            actor,
+            "marketplace_subscription.release",
+            subscription,
+            organization=organization,
+            account=subscription.account_id,
+            product=subscription.product_code,
+        )
 
 
 def linked_already(subscription: MarketplaceSubscription) -> UserError:

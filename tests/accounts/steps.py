@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
+from django.db import connection
 from django.test import Client
 
 from accounts.models import Organization, PendingSignup, User
@@ -41,3 +44,25 @@ def sign_in(browser: Client, email: str, password: str = FORM["password1"], quer
 
 def nothing_was_made() -> bool:
     return not (User.objects.exists() or Organization.objects.exists() or PendingSignup.objects.exists())
+
+
+def at_once(*calls: Callable[[], object]) -> list[object]:
+    """What each returned or raised, all begun at the same moment."""
+    barrier = threading.Barrier(len(calls))
+    results: list[object] = [None] * len(calls)
+
+    def run(number: int, call: Callable[[], object]) -> None:
+        try:
+            barrier.wait(10)
+            results[number] = call()
+        except Exception as error:
+            results[number] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return results

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
 from django.test import Client
 
 from accounts import activation, services_signup
 from accounts.models import AuditEvent, Membership, Organization, PendingSignup, User
 from portal.errors import UserError
 from tests.accounts.conftest import new_browser
-from tests.accounts.steps import CHECK_MAIL, FORM, activate, address, sign_in, sign_up
+from tests.accounts.steps import CHECK_MAIL, FORM, activate, address, at_once, sign_in, sign_up
 from tests.factories import PASSWORD, make_organization, make_user
 from tests.fakes import Clock
 from tests.mailbox import delivered, link_in_mail
@@ -216,28 +212,6 @@ def test_the_signed_in_person_stays_when_another_is_activated(browser: Client) -
 
 
 # --- two at once ----------------------------------------------------------------------------------------------------
-
-
-def at_once(*calls: Callable[[], object]) -> list[object]:
-    """What each returned or raised, all begun at the same moment."""
-    barrier = threading.Barrier(len(calls))
-    results: list[object] = [None] * len(calls)
-
-    def run(number: int, call: Callable[[], object]) -> None:
-        try:
-            barrier.wait(10)
-            results[number] = call()
-        except Exception as error:
-            results[number] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return results
 
 
 def pending(organization: str = "Initech") -> str:

@@ -16,7 +16,7 @@ from accounts import audit, services_lockout, services_marketplace, services_sec
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
-from accounts.models import ApiToken, AuditEvent, PendingSignup
+from accounts.models import ApiToken, AuditEvent, Organization, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from clusters import services as clusters
@@ -62,6 +62,13 @@ def _confirmed(tenants: Tenants) -> PendingSignup:
 
 def _tomorrow() -> datetime:
     return timezone.now() + timedelta(days=1)
+
+
+def _subscribed(tenants: Tenants) -> Organization:
+    services_marketplace.link(
+        actor=Actor("system", "Tests"), subscription=tenants.registration.subscription, organization=tenants.acme
+    )
+    return tenants.acme
 
 
 NEW_TOKEN: dict[str, Any] = {"pk": uuid.uuid4(), "name": "nightly"}
@@ -173,6 +180,10 @@ WRITES: dict[str, tuple[str, Write]] = {
             **by, **NEW_TOKEN, workspace=t.lab.workspace, role=WorkspaceRole.VIEWER, expires_at=_tomorrow()
         ),
     ),
+    "accounts.services_marketplace.release": (
+        "marketplace_subscription.release",
+        lambda t, by: services_marketplace.release(**by, organization=_subscribed(t)),
+    ),
     "workspaces.services.create_local_configuration": (
         "cloud_configuration.create",
         lambda t, by: workspaces.create_local_configuration(**by, organization=t.acme, name="New", directory=""),
@@ -252,7 +263,7 @@ MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
-    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish"),
+    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish", "release"),
 )
 """What these write upon is made in the table above."""
 
