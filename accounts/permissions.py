@@ -51,11 +51,11 @@ LABELS: dict[Perm, str] = {
     Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
     Perm.BILLING_MANAGE: "Manage rates shown, budgets and the AWS Marketplace subscription",
-    Perm.WS_VIEW: "See files, clusters, runs and logs",
+    Perm.WS_VIEW: "See files, clusters, runs, logs, catalogs and the names of secrets",
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
     Perm.JOB_EDIT: "Submit and cancel runs",
-    Perm.WS_MANAGE: "Manage the workspace: members, API tokens, settings, deletion",
+    Perm.WS_MANAGE: "Manage the workspace: members, catalogs, secrets, API tokens, settings, deletion",
 }
 
 _EVERYBODY = frozenset(OrganizationRole)

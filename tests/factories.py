@@ -20,7 +20,15 @@ from accounts.tokens import hash_of, new_client_id
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
 from portal.crypto import seal
-from workspaces.models import CloudConfiguration, Provider, Workspace, WorkspaceMembership, WorkspaceStatus
+from workspaces.models import (
+    CloudConfiguration,
+    Provider,
+    Secret,
+    SecretGroup,
+    Workspace,
+    WorkspaceMembership,
+    WorkspaceStatus,
+)
 
 PASSWORD = "correct horse battery staple"
 SECRET = "bodo_secret_" + "5e" * 32
@@ -150,3 +158,10 @@ def make_run(cluster: Cluster, **fields: Any) -> Run:
     """A run in the status given by ``fields`` (PENDING by default)."""
     values: dict[str, Any] = {"name": f"Run {next(_count)}", "file": "job.py", "mode": "spawn", **fields}
     return Run.objects.create(workspace=cluster.workspace, cluster=cluster, **values)
+
+
+def make_secret(workspace: Workspace, values: dict[str, str] | None = None, group: SecretGroup | None = None) -> Secret:
+    """A secret in a group of its own, or in the one given."""
+    values = values or {"TOKEN": "a-token-that-nobody-sees"}
+    group = group or SecretGroup.objects.create(workspace=workspace, name=f"Group {next(_count)}")
+    return Secret.objects.create(group=group, name=f"Secret {next(_count)}", sealed=seal(values), keys=sorted(values))

@@ -26,6 +26,7 @@ from workspaces.clouds import cloud_of, local_cloud
 from workspaces.models import (
     CloudConfiguration,
     Provider,
+    Secret,
     Workspace,
     WorkspaceMembership,
     WorkspaceStatus,
@@ -229,7 +230,10 @@ def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role
 
 @transaction.atomic
 def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
-    """Ask for the removal of a workspace with all its files. Raises UserError(WorkspaceInUse)."""
+    """Ask for the removal of a workspace with all its files; the values of its secrets are forgotten at once.
+
+    Raises UserError(WorkspaceInUse).
+    """
     row = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if row.status == WorkspaceStatus.TERMINATED:
         return
@@ -248,6 +252,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     row.save(
         update_fields=["target", "revision", "attempts", "due_at", "failure_code", "failure_message", "failure_hint"]
     )
+    Secret.objects.in_workspace(row).update(sealed="")
     audit.record(
         actor,
         "workspace.delete",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workspaces import views, views_files, views_tokens
+from workspaces import views, views_files, views_secrets, views_tokens
 
 app_name = "workspaces"
 urlpatterns = [
@@ -34,4 +34,13 @@ urlpatterns = [
     path("w/<uuid:workspace>/files/delete/", views_files.delete, name="files_delete"),
     path("w/<uuid:workspace>/files/download/", views_files.download, name="files_download"),
     path("w/<uuid:workspace>/files/edit/", views_files.edit, name="files_edit"),
+    path("w/<uuid:workspace>/secrets/", views_secrets.secrets, name="secrets"),
+    path("w/<uuid:workspace>/secrets/groups/new/", views_secrets.group_new, name="secret_group_new"),
+    path("w/<uuid:workspace>/secrets/groups/<uuid:group>/edit/", views_secrets.group_edit, name="secret_group_edit"),
+    path(
+        "w/<uuid:workspace>/secrets/groups/<uuid:group>/delete/", views_secrets.group_delete, name="secret_group_delete"
+    ),
+    path("w/<uuid:workspace>/secrets/groups/<uuid:group>/new/", views_secrets.secret_new, name="secret_new"),
+    path("w/<uuid:workspace>/secrets/<uuid:secret>/edit/", views_secrets.secret_edit, name="secret_edit"),
+    path("w/<uuid:workspace>/secrets/<uuid:secret>/delete/", views_secrets.secret_delete, name="secret_delete"),
 ]

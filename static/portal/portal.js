@@ -188,7 +188,7 @@
   window.addEventListener("pageshow", () => $$("form.sending").forEach((form) => form.classList.remove("sending")));
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-set-theme], [data-close-drawer], [data-copy], [data-answer], [aria-disabled=true]");
+    const target = event.target.closest("[data-set-theme], [data-close-drawer], [data-copy], [data-answer], [data-add-row], [aria-disabled=true]");
     for (const menu of $$("details.menu[open], details.popover-form[open]")) {
       if (!menu.contains(event.target)) menu.open = false;
     }
@@ -196,12 +196,23 @@
     if (target.dataset.setTheme) setTheme(target.dataset.setTheme);
     else if (target.dataset.answer) target.closest("dialog").close(target.dataset.answer);
     else if (target.hasAttribute("data-copy")) copy(target);
+    else if (target.hasAttribute("data-add-row")) addRow(target);
     else if (target.getAttribute("aria-disabled") === "true") event.preventDefault();
     else if (target.hasAttribute("data-close-drawer") && drawer && drawer.contains(target)) {
       event.preventDefault();
       leaveDrawer();
     }
   });
+
+  /** One more line of a Django formset: its empty form, with the next number. */
+  function addRow(button) {
+    const rows = button.closest("[data-rows]");
+    const total = $(`[name="${rows.dataset.rows}-TOTAL_FORMS"]`, rows);
+    const row = $("template", rows).innerHTML.replaceAll("__prefix__", total.value);
+    button.insertAdjacentHTML("beforebegin", row);
+    total.value = Number(total.value) + 1;
+    $("input, textarea", button.previousElementSibling).focus();
+  }
 
   async function copy(button) {
     const source = button.dataset.copy ? document.getElementById(button.dataset.copy) : button.previousElementSibling;

@@ -75,6 +75,13 @@ REGISTRATION = {
     "accept_terms": "on",
 }
 """For a stranger; somebody who is signed in needs the first two only."""
+SECRET = {
+    "name": "warehouse",
+    "keys-TOTAL_FORMS": "1",
+    "keys-INITIAL_FORMS": "0",
+    "keys-0-key": "DB_PASSWORD",
+    "keys-0-value": "a-password-that-nobody-sees",
+}
 
 SCHEDULE = {
     "name": "weekly",
@@ -138,6 +145,13 @@ ROUTES: dict[str, Route] = {
     "workspaces:files_delete": _lab(EDITORS, get=False, form={"path": "job.py"}),
     "workspaces:files_download": _lab(IN_LAB, query={"path": "job.py"}),
     "workspaces:files_edit": _lab(EDITORS, query={"path": "job.py"}, form={"text": "print(1)\n", "digest": "0"}),
+    "workspaces:secrets": _lab(IN_LAB),
+    "workspaces:secret_group_new": _lab(LAB_ADMINS, form={"name": "production", "description": ""}),
+    "workspaces:secret_group_edit": _lab(LAB_ADMINS, form={"name": "production", "description": "x"}),
+    "workspaces:secret_group_delete": _lab(LAB_ADMINS, get=False, form={}),
+    "workspaces:secret_new": _lab(LAB_ADMINS, form=SECRET),
+    "workspaces:secret_edit": _lab(LAB_ADMINS, form=SECRET),
+    "workspaces:secret_delete": _lab(LAB_ADMINS, get=False, form={}),
     "clusters:list": _lab(IN_LAB),
     "clusters:new": _lab(EDITORS, form=CLUSTER),
     "clusters:detail": _lab(IN_LAB),

@@ -121,10 +121,14 @@ def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
         ("developer", "own workspace, the sister's run", mixed(tenants.lab, tenants.annex, "run")),
         ("admin", "another workspace's cluster", mixed(tenants.lab, tenants.annex, "cluster")),
         ("admin", "another workspace's run", mixed(tenants.lab, tenants.annex, "run")),
+        ("developer", "own workspace, the sister's template", mixed(tenants.lab, tenants.annex, "template")),
+        ("developer", "own workspace, the sister's schedule", mixed(tenants.lab, tenants.annex, "schedule")),
+        ("outsider", "own workspace, foreign secret", mixed(tenants.abroad, tenants.lab, "group", "secret")),
+        ("admin", "another workspace's secret", mixed(tenants.lab, tenants.annex, "group", "secret")),
     ]
 
 
-@pytest.mark.parametrize("case", range(14))
+@pytest.mark.parametrize("case", range(18))
 def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
     who, what, ids = foreign_ids(tenants)[case]
     client = tenants.client(who)
@@ -139,6 +143,8 @@ def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
         if what.endswith("cluster") and "cluster" not in needed:
             continue
         if what.endswith("run") and "run" not in needed:
+            continue
+        if what.endswith("secret") and not needed & {"group", "secret"}:
             continue
         if what.endswith("configuration") and "configuration" not in needed:
             continue

@@ -35,6 +35,7 @@ from tests.factories import (
 from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
+from workspaces import services_secrets as secrets
 from workspaces.services_tokens import create_workspace_token
 
 
@@ -228,6 +229,34 @@ WRITES: dict[str, tuple[str, Write]] = {
         "file.delete",
         lambda t, by: workspaces.delete_file(**by, workspace=t.lab.workspace, path="folder"),
     ),
+    "workspaces.services_secrets.create_group": (
+        "secret_group.create",
+        lambda t, by: secrets.create_group(**by, workspace=t.lab.workspace, name="production"),
+    ),
+    "workspaces.services_secrets.update_group": (
+        "secret_group.update",
+        lambda t, by: secrets.update_group(**by, group=t.lab.secret.group, name="staging", description="x"),
+    ),
+    "workspaces.services_secrets.delete_group": (
+        "secret_group.delete",
+        lambda t, by: secrets.delete_group(**by, group=t.lab.secret.group),
+    ),
+    "workspaces.services_secrets.create_secret": (
+        "secret.create",
+        lambda t, by: secrets.create_secret(
+            **by, group=t.lab.secret.group, name="warehouse", values={"PASSWORD": "not-in-any-log"}
+        ),
+    ),
+    "workspaces.services_secrets.update_secret": (
+        "secret.update",
+        lambda t, by: secrets.update_secret(
+            **by, secret=t.lab.secret, name="warehouse", values={"PASSWORD": "not-in-any-log"}
+        ),
+    ),
+    "workspaces.services_secrets.delete_secret": (
+        "secret.delete",
+        lambda t, by: secrets.delete_secret(**by, secret=t.lab.secret),
+    ),
     "clusters.services.create_cluster": (
         "cluster.create",
         lambda t, by: clusters.create_cluster(
@@ -311,13 +340,8 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "workspaces_cloudconfiguration",
         "workspaces_workspace",
     ]
-    tables += [
-        "workspaces_workspacemembership",
-        "clusters_cluster",
-        "clusters_transition",
-        "jobs_run",
-        "accounts_apitoken",
-    ]
+    tables += ["workspaces_secretgroup", "workspaces_secret", "accounts_apitoken"]
+    tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
     found = {}
     with connection.cursor() as cursor:
         for table in tables:

@@ -11,6 +11,7 @@ from tests.factories import (
     add_to_organization,
     add_to_workspace,
     make_configuration,
+    make_secret,
     make_token,
     make_user,
     make_workspace,
@@ -29,6 +30,7 @@ COUNTS = {
     "workspaces:settings": 8,
     "workspaces:tokens": 8,
     "workspaces:files": 5,
+    "workspaces:secrets": 7,
 }
 """Session, user, membership, organizations to switch to; then what the page itself shows."""
 
@@ -45,6 +47,8 @@ def test_list_pages_ask_a_fixed_number_of_times(
         (tenants.lab.files / f"{number}.py").touch()
         make_token(user, tenants.acme)
         make_token(user, tenants.acme, workspace=tenants.lab.workspace)
+        make_secret(tenants.lab.workspace, {f"KEY_{number}": "x"}, tenants.lab.secret.group)
+        make_secret(tenants.lab.workspace)
         record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
     client = tenants.client("owner")
     client.get(address(name, tenants.ids()))

@@ -32,12 +32,13 @@ from tests.factories import (
     make_configuration,
     make_organization,
     make_run,
+    make_secret,
     make_template,
     make_token,
     make_user,
     make_workspace,
 )
-from workspaces.models import CloudConfiguration, Workspace
+from workspaces.models import CloudConfiguration, Secret, Workspace
 
 ORGANIZATION_ROLES = {
     "owner": OrganizationRole.OWNER,
@@ -63,6 +64,7 @@ class Place:
     run: Run
     template: JobTemplate
     schedule: JobSchedule
+    secret: Secret
     files: Path
     token: ApiToken
 
@@ -100,6 +102,8 @@ class Tenants:
             "workspace_token": place.token.pk,
             "membership": self.somebody[place.workspace.organization_id].pk,
             "organization_name": place.workspace.organization.name,
+            "group": place.secret.group_id,
+            "secret": place.secret.pk,
             "action": "pause",
             "session": 1,
             "activation_key": activation.key_of(self.pending),
@@ -139,7 +143,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     output = directory / reference["run"] / "output"
     output.mkdir(parents=True)
     (output / "result.json").write_text("{}")
-    return Place(workspace, cluster, run, template, schedule, files, token)
+    return Place(workspace, cluster, run, template, schedule, make_secret(workspace), files, token)
 
 
 def owner_of(organization: Organization) -> User:

@@ -1,6 +1,7 @@
 """The tables of the workspaces app, a module for each subject."""
 
 from workspaces.models.clouds import CloudConfiguration, CloudConfigurationQuerySet, Provider
+from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
     TRANSITIONS,
     Workspace,
@@ -15,6 +16,10 @@ __all__ = [
     "CloudConfiguration",
     "CloudConfigurationQuerySet",
     "Provider",
+    "Secret",
+    "SecretGroup",
+    "SecretGroupQuerySet",
+    "SecretQuerySet",
     "Workspace",
     "WorkspaceMembership",
     "WorkspaceMembershipQuerySet",

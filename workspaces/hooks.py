@@ -1,0 +1,27 @@
+"""What the apps above know about the things of a workspace. They append to these lists when they start
+(``AppConfig.ready``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from portal.errors import UserError
+from workspaces.models import Secret, SecretGroup
+
+Usable = SecretGroup | Secret
+
+uses: list[Callable[[Usable], list[str]]] = []
+"""What uses a catalog, a group of secrets or a secret, each as ``template nightly-load``. Asked in the transaction of a
+deletion, with the row locked."""
+
+
+def refuse_if_used(subject: Usable) -> None:
+    """Raises UserError(InUse) with the names of what uses it."""
+    names = [name for ask in uses for name in ask(subject)]
+    if names:
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        raise UserError(
+            "InUse",
+            f"{subject} is used by {', '.join(names[:10])}{more}.",
+            "Change them first, then delete it.",
+        )
