@@ -49,7 +49,7 @@ class KeyForm(forms.Form):
             "class": "mono",
             "pattern": "[A-Za-z_][A-Za-z0-9_]*",
             "title": "Letters, digits and _; no digit first",
-            **({"readonly": True} if self.is_stored else {"placeholder": "DB_PASSWORD"}),
+            **({"readonly": True} if self.is_stored else {}),
         }
         if self.is_stored:
             self.fields["value"].widget.attrs["placeholder"] = "Unchanged"

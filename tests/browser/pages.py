@@ -107,6 +107,11 @@ PAGES: dict[str, PageToSee] = {
     "run-running": PageToSee("/w/{workspace}/jobs/{running_run}/", ready="[data-log-note]:text('Live.')"),
     "run-failed": PageToSee("/w/{workspace}/jobs/{failed_run}/", ready="[data-log-note]:text('Nothing was written')"),
     "run-long": PageToSee("/w/{workspace}/jobs/{long_run}/", ready="[data-log-note]:text('Nothing was written')"),
+    "secrets": PageToSee("/w/{workspace}/secrets/"),
+    "secrets-empty": PageToSee("/w/{empty}/secrets/"),
+    "secrets-long": PageToSee("/w/{long}/secrets/"),
+    "secret-new": PageToSee("/w/{workspace}/secrets/groups/{group}/new/"),
+    "secret-edit": PageToSee("/w/{workspace}/secrets/{secret}/edit/"),
     "settings": PageToSee("/w/{workspace}/settings/"),
     "workspace-tokens": PageToSee("/w/{workspace}/settings/tokens/"),
     "workspace-tokens-empty": PageToSee("/w/{empty}/settings/tokens/"),
@@ -121,6 +126,8 @@ DRAWERS: dict[str, tuple[str, str, str]] = {
     "token-drawer": ("organization-tokens", "Create token", "Create token"),
     "cluster-drawer": ("clusters", "Create cluster", "Create cluster"),
     "edit-drawer": ("cluster", "Edit", ""),
+    "group-drawer": ("secrets", "Create group", "Create group"),
+    "secret-drawer": ("secrets", "Add secret to mail", "Add secret"),
     "job-drawer": ("jobs", "Run job", "Run job"),
 }
 """By name: on which page, which link opens it, and which button to press in it, if any."""
