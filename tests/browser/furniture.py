@@ -36,6 +36,7 @@ from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
 from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
+from tests.browser.furniture_vault import fill_vault  # noqa: E402
 from tests.factories import (  # noqa: E402
     actor,
     add_to_organization,
@@ -43,12 +44,10 @@ from tests.factories import (  # noqa: E402
     make_cluster,
     make_organization,
     make_run,
-    make_secret,
     make_user,
     make_workspace,
 )
 from workspaces import services as workspaces  # noqa: E402
-from workspaces import services_secrets as secrets  # noqa: E402
 from workspaces.models import Workspace, WorkspaceStatus  # noqa: E402
 
 LONG = "საქართველოსგრძელისახელი" * 5
@@ -180,7 +179,6 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
             progress_message="Making the shared filesystem" if status == WorkspaceStatus.INPROGRESS else "",
             **fields,
         )
-    vault = _vault(owner, workspace, long)
     newcomer = make_user("erin")
     add_to_organization(make_organization(name="Newcomers"), newcomer, OrganizationRole.OWNER)
     client = Client()
@@ -200,26 +198,8 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **failed,
         **fill_people(owner, workspace.organization, LONG),
         **fill_security(workspace.organization),
-        **vault,
+        **fill_vault(owner, workspace, long, LONG),
     }
-
-
-def _vault(owner: User, workspace: Workspace, long: Workspace) -> dict[str, str]:
-    """Secrets."""
-    who = actor(owner)
-    group = secrets.create_group(
-        actor=who, workspace=workspace, name="warehouse", description="The reporting database, read only"
-    )
-    secrets.create_group(actor=who, workspace=workspace, name="mail")
-    values = {"DB_HOST": "db", "DB_USER": "reader", "DB_PASSWORD": "not shown", "DB_CA_CERTIFICATE": "not shown"}
-    secret = secrets.create_secret(actor=who, group=group, name="database", values=values)
-    secrets.create_secret(actor=who, group=group, name="alerts", values={"SLACK_WEBHOOK": "not shown"})
-    endless = secrets.create_group(actor=who, workspace=long, name=LONG, description=LONG * 9)
-    for number in (1, 2):
-        many = {f"K{number}{'X' * 120}{key:02}": "x" for key in range(12)}
-        secrets.create_secret(actor=who, group=endless, name=f"{number}{LONG[1:]}", values=many)
-    make_secret(long)
-    return {"group": str(group.pk), "secret": str(secret.pk)}
 
 
 def _statuses(workspace: Workspace, owner: User) -> dict[str, str]:

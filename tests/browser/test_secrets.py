@@ -1,4 +1,4 @@
-"""Secrets in the drawer: lines are added, and what was typed survives a refusal though the portal never sends it back."""
+"""Secrets in the drawer: what was typed survives a refusal, though the portal never sends it back."""
 
 from __future__ import annotations
 
