@@ -22,7 +22,7 @@ def create_group(*, actor: Actor, workspace: Workspace, name: str, description: 
     """A group without secrets. Raises UserError(NameTaken)."""
     group = SecretGroup(workspace=workspace, name=name, description=description, created_by=actor.user)
     _save(group, f"A group of secrets named {name} exists.")
-    audit.record(actor, "secret_group.create", group, organization=workspace.organization, workspace=workspace.name)
+    audit.record(actor, "secret_group.create", group, after=_state(group), **_where(group))
     return group
 
 
@@ -30,9 +30,10 @@ def create_group(*, actor: Actor, workspace: Workspace, name: str, description: 
 def update_group(*, actor: Actor, group: SecretGroup, name: str, description: str) -> None:
     """Another name or description. Raises UserError(NameTaken, Gone)."""
     row = _locked(group)
-    before, row.name, row.description = row.name, name, description
+    before = _state(row)
+    row.name, row.description = name, description
     _save(row, f"A group of secrets named {name} exists.", ["name", "description"])
-    audit.record(actor, "secret_group.update", row, **_where(row), before=before)
+    audit.record(actor, "secret_group.update", row, before=before, after=_state(row), **_where(row))
 
 
 @transaction.atomic
@@ -40,9 +41,8 @@ def delete_group(*, actor: Actor, group: SecretGroup) -> None:
     """Forget a group with all its secrets. Raises UserError(InUse, Gone)."""
     row = _locked(group)
     refuse_if_used(row)
-    audit.record(
-        actor, "secret_group.delete", row, **_where(row), secrets=sorted(row.secrets.values_list("name", flat=True))
-    )
+    names = sorted(row.secrets.values_list("name", flat=True))
+    audit.record(actor, "secret_group.delete", row, before=_state(row), secret_names=names, **_where(row))
     row.delete()
 
 
@@ -59,7 +59,7 @@ def create_secret(*, actor: Actor, group: SecretGroup, name: str, values: Mappin
         group=row, name=name, kind=kind, sealed=seal(dict(values)), keys=sorted(values), changed_by=actor.user
     )
     _save(secret, f"The group {row.name} has a secret named {name}.")
-    audit.record(actor, "secret.create", secret, **_where(row), keys=secret.keys)
+    audit.record(actor, "secret.create", secret, after=_state(secret), **_where(row))
     return secret
 
 
@@ -76,11 +76,11 @@ def update_secret(
     if row is None:
         raise _gone(secret)
     row.group = group
-    before = unseal(row.sealed)
+    before, state = unseal(row.sealed), _state(row)
     after = {key: value for key, value in {**before, **values}.items() if key in values or key not in removed}
     refuse_wrong(after)
     _refuse_taken(group, after, row)
-    old_name, row.name = row.name, name
+    row.name = name
     row.sealed, row.keys = seal(after), sorted(after)
     row.changed_by, row.changed_at = actor.user, timezone.now()
     _save(
@@ -88,14 +88,9 @@ def update_secret(
         f"The group {group.name} has a secret named {name}.",
         ["name", "sealed", "keys", "changed_by", "changed_at"],
     )
+    replaced = sorted(values.keys() & before.keys())
     audit.record(
-        actor,
-        "secret.update",
-        row,
-        **_where(group),
-        before=old_name,
-        set=sorted(values),
-        removed=sorted(before.keys() - after.keys()),
+        actor, "secret.update", row, before=state, after=_state(row), values_replaced=replaced, **_where(group)
     )
 
 
@@ -107,7 +102,7 @@ def delete_secret(*, actor: Actor, secret: Secret) -> None:
     if row is None:
         raise _gone(secret)
     refuse_if_used(row)
-    audit.record(actor, "secret.delete", row, **_where(group), keys=row.keys)
+    audit.record(actor, "secret.delete", row, before=_state(row), **_where(group))
     row.delete()
 
 
@@ -146,6 +141,13 @@ def _save(row: SecretGroup | Secret, taken: str, fields: list[str] | None = None
                 row.save(update_fields=fields)
     except IntegrityError:
         raise UserError("NameTaken", taken, "Choose another name.") from None
+
+
+def _state(row: SecretGroup | Secret) -> dict[str, Any]:
+    """What the audit log may know of it."""
+    if isinstance(row, Secret):
+        return {"name": row.name, "keys": row.keys}
+    return {"name": row.name, "description": row.description}
 
 
 def _where(group: SecretGroup) -> dict[str, Any]:

@@ -89,11 +89,14 @@ def test_what_was_typed_is_not_sent_back_either(admin: Client, group: SecretGrou
 
 def test_editing_replaces_keeps_adds_and_removes(admin: Client, workspace: Workspace) -> None:
     secret = make_secret(workspace, {"A": "1", "B": "2", "C": "3"})
+    before = secret.name
     form = lines(("A", ""), ("B", "new"), ("C", ""), ("D", "4"), stored=3, removed=(2,), name="renamed")
     assert edit(admin, secret, form).status_code == 302
     assert values_of(secret) == {"A": "1", "B": "new", "D": "4"}
     event = AuditEvent.objects.get(verb="secret.update")
-    assert (event.detail["set"], event.detail["removed"]) == (["B", "D"], ["C"])
+    assert event.detail["before"] == {"name": before, "keys": ["A", "B", "C"]}
+    assert event.detail["after"] == {"name": "renamed", "keys": ["A", "B", "D"]}
+    assert event.detail["values_replaced"] == ["B"]
 
 
 def test_a_key_that_somebody_added_meanwhile_stays(admin: Client, workspace: Workspace) -> None:
