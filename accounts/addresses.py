@@ -37,3 +37,20 @@ def clean_email(text: str) -> str:
     validate_email(email)
     MaxLengthValidator(LENGTH)(email)
     return email
+
+
+def shown(email: str) -> str:
+    """An address for people who decide by it: with both spellings of an international domain."""
+    mailbox, _, domain = email.rpartition("@")
+    try:
+        written = idna.decode(domain)
+    except UnicodeError:
+        return email
+    return email if written == domain else f"{mailbox}@{written} ({domain})"
+
+
+def masked(email: str) -> str:
+    """Enough of an address to know one's own by it: ``a•••@e•••.org``."""
+    mailbox, _, domain = email.rpartition("@")
+    first, dot, last = domain.rpartition(".")
+    return f"{mailbox[:1]}•••@{(first or last)[:1]}•••{dot}{last if dot else ''}"

@@ -36,6 +36,12 @@ def refuse(request: HttpRequest, action: str, *, key: str = "") -> HttpResponse 
     return too_many(request, action=action, key=key)
 
 
+def take(action: str, key: str) -> bool:
+    """Count one try of an action whose rates are all by ``key``, for services, which know no request; False when there
+    were too many."""
+    return bool(ratelimit.consume(HttpRequest(), app="allauth.account", action=action, key=key, limit_get=True))
+
+
 def too_many(
     request: HttpRequest, exception: Exception | None = None, *, action: str = "", key: str = ""
 ) -> HttpResponse:

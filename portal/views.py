@@ -23,7 +23,7 @@ TITLES = {
     403: "You do not have the permission",
     404: "There is nothing here",
     409: "That cannot be done now",
-    410: "That is over",
+    410: "This link no longer works",
     413: "That is too large",
     422: "Something needs your attention",
     429: "Not so fast",
