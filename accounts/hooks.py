@@ -9,11 +9,14 @@ from collections.abc import Callable, Collection
 from uuid import UUID
 
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import Invitation, Organization, User
 from accounts.permissions import Perm
 
 membership_ended: list[Callable[[Actor, Organization, User], None]] = []
 """Somebody left an organization or was removed: take away what hangs on it (workspace memberships, open work)."""
+
+invitation_accepted: list[Callable[[Actor, Invitation, User], None]] = []
+"""Somebody accepted an invitation and is in the organization: let them into what it was for."""
 
 organization_in_use: list[Callable[[Organization], list[str]]] = []
 """What stands in the way of deleting an organization, a line for each, such as ``the workspace Lab``."""

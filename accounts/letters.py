@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+from django.urls import reverse
+
+from accounts.addresses import shown
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import Invitation, Organization, User
 from portal import mail
 
 
 def send(to: str, subject: str, *paragraphs: str) -> None:
     """A letter in the form that all of ours have."""
     mail.post(to=to, subject=subject, text="\n\n".join(["Hello,", *paragraphs, "The Bodo Cloud Platform"]) + "\n")
+
+
+def invited(*, actor: Actor, invitation: Invitation, token: str) -> None:
+    """To an address that may join. The link is as good as a signature: it is in this mail and nowhere else."""
+    sender = actor.user.get_full_name() if actor.user else "Somebody"
+    send(
+        invitation.email,
+        f"{sender} invites you to {invitation.workspace or invitation.organization}",
+        f"{actor.label} invites you to {invitation.place} on the Bodo Cloud Platform, with the role "
+        f"{invitation.role_label}. Open this link to accept or to decline:",
+        settings.SITE_URL + reverse("accounts:invitation", args=[token]),
+        f"It works once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC, and for {shown(invitation.email)} alone. "
+        "If you did not expect this, do nothing.",
+    )
 
 
 def removed(*, actor: Actor, organization: Organization, user: User) -> None:

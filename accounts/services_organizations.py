@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from accounts import audit, hooks, letters
 from accounts.audit import Actor
-from accounts.models import Membership, Organization
+from accounts.models import Invitation, Membership, Organization
 from accounts.permissions import OrganizationRole, Perm
+from accounts.services_invitations import revoke_all
 from accounts.standing import demand, lock_roles
 from portal.errors import UserError
 
@@ -51,6 +52,11 @@ def delete_organization(*, actor: Actor, organization: Organization) -> None:
         )
     for deleted in hooks.organization_deleted:
         deleted(actor, row)
+    revoke_all(
+        actor=actor,
+        invitations=Invitation.objects.in_organization(row).open(),
+        reason="the organization was deleted",
+    )
     members = Membership.objects.in_organization(row)
     owners = [member.user for member in members.filter(role=OrganizationRole.OWNER)]
     count = members.count()

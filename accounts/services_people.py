@@ -10,8 +10,9 @@ from django.db import transaction
 
 from accounts import audit, hooks, letters
 from accounts.audit import Actor
-from accounts.models import Membership, Organization, User
+from accounts.models import Invitation, Membership, Organization, User
 from accounts.permissions import OrganizationRole, Perm, organization_permissions
+from accounts.services_invitations import revoke_all, revoke_of
 from accounts.standing import demand, lock_roles
 from portal.errors import UserError
 
@@ -40,6 +41,7 @@ def change_role(*, actor: Actor, organization: Organization, user: User, role: O
     _keep_an_owner(membership)
     membership.role = role
     membership.save(update_fields=["role"])
+    _revoke_beyond(actor, membership)
     audit.record(
         actor,
         "membership.change_role",
@@ -97,8 +99,20 @@ def _keep_an_owner(membership: Membership) -> None:
         )
 
 
+def _revoke_beyond(actor: Actor, membership: Membership) -> None:
+    """Invitations to the organization that a member has sent and, with another role, could not send now."""
+    permissions = organization_permissions(membership.role)
+    rows = Invitation.objects.in_organization(membership.organization).open()
+    sent = rows.filter(invited_by=membership.user, workspace=None)
+    if Perm.PEOPLE_MANAGE in permissions:
+        sent = sent.filter(role=OrganizationRole.OWNER)
+    if Perm.ORG_MANAGE not in permissions:
+        revoke_all(actor=actor, invitations=sent, reason="its sender may no longer invite")
+
+
 def _end(actor: Actor, verb: str, membership: Membership) -> None:
     _keep_an_owner(membership)
+    revoke_of(actor=actor, organization=membership.organization, user=membership.user)
     for ended in hooks.membership_ended:
         ended(actor, membership.organization, membership.user)
     audit.record(

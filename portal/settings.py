@@ -210,7 +210,12 @@ PORTAL_TOKENS_WITHOUT_EXPIRY = flag("PORTAL_TOKENS_WITHOUT_EXPIRY", False)
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")
-ACCOUNT_RATE_LIMITS = {"activation": "6/h/key,20/m/ip", "marketplace": "30/m/ip"}  # beside allauth's own
+ACCOUNT_RATE_LIMITS = {  # beside allauth's own
+    "activation": "6/h/key,20/m/ip",
+    "marketplace": "30/m/ip",
+    "invite": "500/h/key",  # by organization
+    "invited": "5/h/key",  # by address, whoever invites it
+}
 
 # Who answers for AWS Marketplace: nobody, AWS, or the sandbox, in which anybody may try the registration.
 PORTAL_MARKETPLACE = os.environ.get(

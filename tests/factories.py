@@ -13,9 +13,11 @@ from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.utils import timezone
 
+from accounts import services_invitations
 from accounts.audit import SYSTEM, Actor
-from accounts.models import ApiToken, Membership, Organization, User
+from accounts.models import ApiToken, Invitation, Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
+from accounts.services_invitations import VALID
 from accounts.tokens import hash_of, new_client_id
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
@@ -97,6 +99,20 @@ def make_token(maker: User, organization: Organization, **fields: Any) -> ApiTok
         **fields,
     }
     return ApiToken.objects.create(organization=organization, created_by=maker, **values)
+
+
+def make_invitation(
+    organization: Organization, email: str, sender: User | None, token: str = "", **fields: Any
+) -> Invitation:
+    """An open invitation as MEMBER, whose link holds ``token``; no mail was sent."""
+    values: dict[str, Any] = {"role": OrganizationRole.MEMBER, "expires_at": timezone.now() + VALID, **fields}
+    return Invitation.objects.create(
+        organization=organization,
+        email=email,
+        invited_by=sender,
+        token_hash=services_invitations.hash_of(token=token or f"token-{next(_count)}"),
+        **values,
+    )
 
 
 def make_configuration(organization: Organization, directory: Path | str = "/nowhere") -> CloudConfiguration:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import Invitation, Organization, User
 from accounts.permissions import Perm, workspace_permissions
+from portal.errors import UserError
 from workspaces.access import role_in, roles_in
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
 
@@ -28,6 +29,21 @@ def membership_ended(actor: Actor, organization: Organization, user: User) -> No
             reason="left the organization",
         )
     rows.delete()
+
+
+def invitation_accepted(actor: Actor, invitation: Invitation, user: User) -> None:
+    """Let somebody into the workspace that they were invited to; who is in keeps the role they have."""
+    if invitation.workspace_id is None:
+        return
+    workspace = Workspace.objects.in_organization(invitation.organization).filter(pk=invitation.workspace_id).first()
+    if workspace is None:
+        raise UserError("WorkspaceGone", f"The workspace {invitation.workspace} was deleted meanwhile.", status=410)
+    row, created = WorkspaceMembership.objects.get_or_create(
+        workspace=workspace, user=user, defaults={"role": invitation.workspace_role}
+    )
+    if created:
+        organization = invitation.organization
+        audit.record(actor, "workspace_membership.create", row, organization=organization, role=row.role)
 
 
 def in_use(organization: Organization) -> list[str]:

@@ -2,6 +2,7 @@
 
 from accounts.models.audit import PLATFORM, ActorKind, AuditEvent, AuditEventQuerySet, AuditSeal
 from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
+from accounts.models.invitations import Invitation, InvitationQuerySet, InvitationStatus
 from accounts.models.marketplace import MarketplaceRegistration, MarketplaceSubscription, SubscriptionState
 from accounts.models.people import (
     Membership,
@@ -25,6 +26,9 @@ __all__ = [
     "AuditSeal",
     "Impersonation",
     "ImpersonationQuerySet",
+    "Invitation",
+    "InvitationQuerySet",
+    "InvitationStatus",
     "MarketplaceRegistration",
     "MarketplaceSubscription",
     "Membership",

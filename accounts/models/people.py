@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models, transaction
 from django.db.models import F, Q, Value
@@ -106,6 +107,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         """The first name, or the e-mail address."""
         return self.first_name or self.email
+
+    def addresses(self) -> set[str]:
+        """The e-mail addresses that this person has confirmed."""
+        confirmed = EmailAddress.objects.filter(user=self, verified=True)
+        return {normal_email(email) for email in confirmed.values_list("email", flat=True)}
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):

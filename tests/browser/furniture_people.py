@@ -9,8 +9,8 @@ from allauth.mfa.models import Authenticator
 from django.utils import timezone
 
 from accounts.models import Organization, User
-from accounts.permissions import OrganizationRole
-from tests.factories import add_to_organization, make_organization, make_user
+from accounts.permissions import OrganizationRole, WorkspaceRole
+from tests.factories import add_to_organization, make_invitation, make_organization, make_user
 
 ROLES = list(OrganizationRole)
 
@@ -33,5 +33,28 @@ def fill_people(owner: User, organization: Organization, long: str) -> dict[str,
     for number in range(9):
         add_to_organization(make_organization(name=f"Subsidiary {number + 1}"), owner, ROLES[number % 4])
     add_to_organization(make_organization(name=long), owner, OrganizationRole.MEMBER)
+    _invitations(owner, organization)
     bob = organization.memberships.get(user__first_name="Bob")
     return {"member": str(bob.pk)}
+
+
+def _invitations(owner: User, organization: Organization) -> None:
+    """In every state that the list shows; and links for each page that one can open."""
+    now = timezone.now()
+    workspace = organization.workspaces.order_by("created_at").first()
+    for name in ("judith", "trent", "ursula"):
+        make_invitation(organization, f"{name}@example.com", owner)
+    make_invitation(organization, "victor@xn--bcher-kva.example", owner, role=OrganizationRole.ADMIN)
+    make_invitation(organization, "walter@example.com", owner, expires_at=now - timedelta(days=2))
+    make_invitation(organization, f"{'x' * 60}@{'y' * 50}.example", owner, role=OrganizationRole.BILLING)
+    make_invitation(
+        organization,
+        "wendy@example.com",
+        owner,
+        "join-a-workspace",
+        workspace=workspace,
+        workspace_role=WorkspaceRole.DEVELOPER,
+    )
+    make_invitation(organization, make_user("sybil").email, owner, "sign-in-first")
+    make_invitation(organization, owner.email, owner, "for-the-owner")
+    make_invitation(organization, "old@example.com", owner, "too-late", expires_at=now - timedelta(days=1))

@@ -36,6 +36,8 @@ class Route:
     in_tenant: bool = True
     stream: bool = False
     from_elsewhere: bool = False
+    refusals: frozenset[int] = frozenset()
+    """For public addresses: answers to those for whom it is not."""
     query: dict[str, str] = field(default_factory=dict)
 
 
@@ -43,6 +45,7 @@ def _lab(allowed: frozenset[str], **options: Any) -> Route:
     return Route(allowed, IN_LAB, **options)
 
 
+JOIN = {"first_name": "Ada", "last_name": "Lovelace", "password": "an engine of brass", "accept_terms": "on"}
 CLUSTER = {
     "name": "fresh",
     "instance_type": "local.1x",
@@ -108,7 +111,15 @@ ROUTES: dict[str, Route] = {
     "accounts:organization_new": Route(in_tenant=False, form={"name": "Initech"}),
     "accounts:impersonation_stop": Route(get=False, in_tenant=False, form={}),
     "accounts:session_end": Route(in_tenant=False, get=False, form={}),
+    "accounts:invitation": Route(public=True, in_tenant=False),
+    "accounts:invitation_accept": Route(public=True, in_tenant=False, get=False, form={}, refusals=frozenset({403})),
+    "accounts:invitation_decline": Route(public=True, in_tenant=False, get=False, form={}, refusals=frozenset({403})),
+    "accounts:invitation_sign_up": Route(public=True, in_tenant=False, get=False, form=JOIN),
     "accounts:people": Route(),
+    "accounts:invitations": Route(MANAGERS),
+    "accounts:invite": Route(MANAGERS, form={"emails": "new@example.com, other@example.com", "role": "ADMIN"}),
+    "accounts:invitation_resend": Route(MANAGERS, get=False, form={}),
+    "accounts:invitation_revoke": Route(MANAGERS, get=False, form={}),
     "accounts:unlock": Route(MANAGERS, get=False, form={}),
     "accounts:people_roles": Route(),
     "accounts:member": Route(MANAGERS, form={"role": "BILLING"}),

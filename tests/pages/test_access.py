@@ -53,7 +53,7 @@ def test_everybody_gets_what_their_role_allows(tenants: Tenants, role: str) -> N
             (tenants.lab.files / "other.py").unlink(missing_ok=True)
             response = ask(client, name, method, tenants.ids())
             if route.public:
-                fine = response.status_code in {200, 302, 303}
+                fine = response.status_code in {200, 302, 303} | route.refusals
             elif role in {"anonymous", "inactive"}:
                 fine = response.status_code == 302 and response["Location"].startswith("/accounts/login/")
             elif not route.in_tenant or role in route.allowed:
@@ -87,6 +87,7 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             expected |= {"POST accounts:unlock": 409}  # they are not locked
             expected |= {"POST accounts:token_new": 200, "POST workspaces:token_new": 200}  # the secret, shown once
             expected |= {"POST workspaces:files_upload": 422, "POST workspaces:files_edit": 422}
+            expected |= {f"POST accounts:invitation_{verb}": 403 for verb in ("accept", "decline")}  # of another
             expected |= {"POST accounts:leave": 409, "POST accounts:organization_delete": 422}
             expected |= {"POST accounts:marketplace_register": 303}
             redirects = {"GET home", "GET workspaces:enter", "GET accounts:marketplace_claim"}
@@ -115,6 +116,7 @@ def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
             "own workspace, the sister's workspace_token",
             mixed(tenants.lab, tenants.annex, "workspace_token"),
         ),
+        ("outsider", "own organization, foreign invitation", mixed(tenants.abroad, tenants.lab, "invitation")),
         ("owner", "a tenant's everything", tenants.ids(tenants.abroad)),
         ("developer", "the sister workspace", tenants.ids(tenants.annex)),
         ("developer", "own workspace, the sister's cluster", mixed(tenants.lab, tenants.annex, "cluster")),
@@ -128,7 +130,7 @@ def foreign_ids(tenants: Tenants) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(18))
+@pytest.mark.parametrize("case", range(19))
 def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
     who, what, ids = foreign_ids(tenants)[case]
     client = tenants.client(who)
@@ -147,6 +149,8 @@ def test_foreign_ids_are_not_found(tenants: Tenants, case: int) -> None:
         if what.endswith("secret") and not needed & {"group", "secret"}:
             continue
         if what.endswith("configuration") and "configuration" not in needed:
+            continue
+        if what.endswith("invitation") and "invitation" not in needed:
             continue
         if what.endswith("membership") and "membership" not in needed:
             continue

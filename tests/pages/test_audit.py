@@ -9,14 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import audit, services_lockout, services_marketplace, services_security, services_signup, services_tokens
+from accounts import services_invitations as invitations
+from accounts import services_joining as joining
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
-from accounts.models import ApiToken, AuditEvent, Organization, PendingSignup
+from accounts.models import ApiToken, AuditEvent, Invitation, Organization, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from clusters import services as clusters
@@ -26,6 +28,7 @@ from tests.factories import (
     add_to_organization,
     make_authenticator,
     make_configuration,
+    make_invitation,
     make_organization,
     make_session,
     make_user,
@@ -49,6 +52,24 @@ def _secured(by: dict[str, Any]) -> Actor:
     assert who.user
     make_authenticator(who.user)
     return who
+
+
+def in_transaction(write: Callable[..., object], **given: Any) -> object:
+    """For those that belong into the transaction of something else."""
+    with transaction.atomic():
+        return write(**given)
+
+
+def only(kept: Invitation, actor: Actor) -> Actor:
+    """So that the write concerns one invitation."""
+    Invitation.objects.exclude(pk=kept.pk).delete()
+    return actor
+
+
+def invited(t: Tenants) -> str:
+    """The token of an invitation for the person who acts."""
+    make_invitation(t.globex, t.people["owner"].email, t.people["outsider"], token="for-the-owner")
+    return "for-the-owner"
 
 
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
@@ -104,6 +125,47 @@ WRITES: dict[str, tuple[str, Write]] = {
         lambda t, by: services_lockout.unlock_user(
             **by, user=stay_away(t.people["member"], days=91), organization=t.acme
         ),
+    ),
+    "accounts.services_invitations.invite": (
+        "invitation.create",
+        lambda t, by: invitations.invite(
+            **by, organization=t.acme, emails=["new@example.com"], role=OrganizationRole.MEMBER
+        ),
+    ),
+    "accounts.services_invitations.issue": (
+        "invitation.create",
+        lambda t, by: in_transaction(
+            invitations.issue, **by, organization=t.acme, email="new@example.com", role=OrganizationRole.MEMBER
+        ),
+    ),
+    "accounts.services_invitations.resend_invitation": (
+        "invitation.resend",
+        lambda t, by: invitations.resend_invitation(**by, invitation=t.lab.invitation),
+    ),
+    "accounts.services_invitations.revoke_invitation": (
+        "invitation.revoke",
+        lambda t, by: invitations.revoke_invitation(**by, invitation=t.lab.invitation),
+    ),
+    "accounts.services_invitations.revoke_all": (
+        "invitation.revoke",
+        lambda t, by: in_transaction(invitations.revoke_all, **by, invitations=[t.lab.invitation], reason="test"),
+    ),
+    "accounts.services_invitations.revoke_of": (
+        "invitation.revoke",
+        lambda t, by: in_transaction(
+            invitations.revoke_of,
+            actor=only(t.lab.invitation, **by),
+            organization=t.acme,
+            user=t.people["owner"],
+        ),
+    ),
+    "accounts.services_joining.accept_invitation": (
+        "invitation.accept",
+        lambda t, by: joining.accept_invitation(**by, token=invited(t)),
+    ),
+    "accounts.services_joining.decline_invitation": (
+        "invitation.decline",
+        lambda t, by: joining.decline_invitation(**by, token=invited(t)),
     ),
     "accounts.services_people.change_role": (
         "membership.change_role",
@@ -293,6 +355,7 @@ MAKES_ITS_OWN = (
     *staff.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
     *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish", "release"),
+    *("revoke_of", "accept_invitation", "decline_invitation"),
 )
 """What these write upon is made in the table above."""
 
@@ -332,6 +395,7 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
     tables = [
         "accounts_organization",
         "accounts_membership",
+        "accounts_invitation",
         "accounts_impersonation",
         "accounts_marketplaceregistration",
         "accounts_marketplacesubscription",

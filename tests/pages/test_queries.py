@@ -11,6 +11,7 @@ from tests.factories import (
     add_to_organization,
     add_to_workspace,
     make_configuration,
+    make_invitation,
     make_secret,
     make_token,
     make_user,
@@ -21,6 +22,7 @@ from tests.pages.world import Tenants
 
 COUNTS = {
     "accounts:people": 6,
+    "accounts:invitations": 6,
     "accounts:people_roles": 4,
     "accounts:settings": 6,
     "accounts:audit": 5,
@@ -49,6 +51,7 @@ def test_list_pages_ask_a_fixed_number_of_times(
         make_token(user, tenants.acme, workspace=tenants.lab.workspace)
         make_secret(tenants.lab.workspace, {f"KEY_{number}": "x"}, tenants.lab.secret.group)
         make_secret(tenants.lab.workspace)
+        make_invitation(tenants.acme, f"many{number}@example.com", user)
         record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
     client = tenants.client("owner")
     client.get(address(name, tenants.ids()))

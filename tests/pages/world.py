@@ -1,6 +1,7 @@
 """Two tenants with everybody in them: what the tests that walk all addresses stand on.
 
-Acme has a person in every role; the workspace Lab has files, a cluster and a run, and so has its sister, Annex.
+Acme has a person in every role; the workspace Lab has files, a cluster, a run and an open invitation, and so has its
+sister, Annex.
 Globex is another tenant, with the same. Files are real; no cloud has heard of the clusters.
 """
 
@@ -18,7 +19,15 @@ from django.utils import timezone
 from accounts import activation, sandbox
 from accounts.audit import Actor
 from accounts.marketplace import Purchase
-from accounts.models import ApiToken, MarketplaceRegistration, Membership, Organization, PendingSignup, User
+from accounts.models import (
+    ApiToken,
+    Invitation,
+    MarketplaceRegistration,
+    Membership,
+    Organization,
+    PendingSignup,
+    User,
+)
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_marketplace import claim, register
 from accounts.services_signup import sign_up
@@ -30,6 +39,7 @@ from tests.factories import (
     add_to_workspace,
     make_cluster,
     make_configuration,
+    make_invitation,
     make_organization,
     make_run,
     make_secret,
@@ -67,6 +77,12 @@ class Place:
     secret: Secret
     files: Path
     token: ApiToken
+    invitation: Invitation
+
+    @property
+    def invitation_key(self) -> str:
+        """What the link in its invitation holds."""
+        return f"{self.workspace.name.lower()}-token"
 
 
 @dataclass
@@ -104,6 +120,8 @@ class Tenants:
             "organization_name": place.workspace.organization.name,
             "group": place.secret.group_id,
             "secret": place.secret.pk,
+            "invitation": place.invitation.pk,
+            "invitation_key": place.invitation_key,
             "action": "pause",
             "session": 1,
             "activation_key": activation.key_of(self.pending),
@@ -143,7 +161,15 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     output = directory / reference["run"] / "output"
     output.mkdir(parents=True)
     (output / "result.json").write_text("{}")
-    return Place(workspace, cluster, run, template, schedule, make_secret(workspace), files, token)
+    invitation = make_invitation(
+        organization,
+        f"{name}@example.com",
+        owner_of(organization),
+        token=f"{name}-token",
+        workspace=workspace,
+        workspace_role=WorkspaceRole.VIEWER,
+    )
+    return Place(workspace, cluster, run, template, schedule, make_secret(workspace), files, token, invitation)
 
 
 def owner_of(organization: Organization) -> User:

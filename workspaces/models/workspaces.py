@@ -82,7 +82,9 @@ class Workspace(Reconciled):
         return self.name
 
     def get_absolute_url(self) -> str:
-        """The page that entering the workspace opens."""
+        """The page that entering the workspace opens; the list of workspaces while it cannot be entered."""
+        if self.status != WorkspaceStatus.READY:
+            return reverse("workspaces:list", args=[self.organization_id])
         return reverse("workspaces:enter", args=[self.pk])
 
     def spec(self) -> WorkspaceSpec:
