@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0008_sign_up"),
+        ("accounts", "0010_second_factor_required"),
         ("workspaces", "0001_initial"),
     ]
 
