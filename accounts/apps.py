@@ -11,6 +11,7 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         """Make the periodic work known, and what happens when people and organizations go."""
         from accounts import (
+            audit_search,
             hooks,
             services_impersonation,
             services_lockout,
@@ -25,6 +26,7 @@ class AccountsConfig(AppConfig):
             lambda actor, organization: services_marketplace.release(actor=actor, organization=organization)
         )
         scheduler.every(30, "impersonations", services_impersonation.end_expired)
+        scheduler.every(10, "audit search", audit_search.settle)
         scheduler.every(3600, "remove expired sessions", sessions.sweep)
         scheduler.every(3600, "dormancy", services_lockout.sweep)
         scheduler.every(600, "sign-ups", services_signup.sweep)

@@ -4,6 +4,7 @@ from django.urls import path
 
 from accounts import (
     views,
+    views_audit,
     views_impersonation,
     views_invitations,
     views_joining,
@@ -63,6 +64,7 @@ urlpatterns = [
     path(
         "o/<uuid:organization>/settings/tokens/<uuid:api_token>/revoke/", views_tokens.token_revoke, name="token_revoke"
     ),
-    path("o/<uuid:organization>/audit/", views.audit_log, name="audit"),
+    path("o/<uuid:organization>/audit/", views_audit.audit_log, name="audit"),
+    path("o/<uuid:organization>/audit/export/", views_audit.audit_export_file, name="audit_export"),
     path("o/<uuid:organization>/events/", views.organization_events, name="events"),
 ]

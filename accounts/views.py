@@ -10,13 +10,12 @@ from accounts import activation, services, services_signup
 from accounts.access import OrganizationRequest, enter, organization_view, public_view, signed_in_view
 from accounts.audit import actor_of
 from accounts.forms import OrganizationForm
-from accounts.models import AuditEvent, Organization, PendingSignup, User
+from accounts.models import Organization, PendingSignup, User
 from accounts.permissions import Perm
 from accounts.sessions import still
 from portal import events
 from portal.errors import UserError
 from portal.forms import form_response, posted
-from portal.paging import page
 
 
 @public_view()
@@ -49,13 +48,6 @@ def organization_new(request: HttpRequest) -> HttpResponse:
             return redirect("workspaces:list", organization.pk)
     why = activation.why_unfinished(unfinished) if unfinished else ""
     return form_response(request, "accounts/organization_new.html", form, unfinished=unfinished, why=why)
-
-
-@organization_view(Perm.AUDIT_VIEW)
-def audit_log(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """What was done in the organization, newest first."""
-    shown = page(request, AuditEvent.objects.in_organization(organization))
-    return render(request, "accounts/audit.html", {"nav": "audit", "page": shown, "events": shown.rows})
 
 
 @organization_view(Perm.ORG_VIEW, ("GET",))

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,16 +15,20 @@ from django.http import HttpRequest
 
 PAGE_SIZE = 50
 Row = TypeVar("Row", bound=Model)
+Read = Callable[[int | None, int, bool], tuple[list[Row], int | None]]
+"""Gives, for an edge, a limit and whether to go forward, the rows next to the edge, nearest first; and where it stopped
+looking, if that was before it found enough or came to the end."""
 
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """One page, and the addresses of its neighbours."""
+    """One page, and the addresses of its neighbours. ``unfinished``: there may be more rows before the next one's."""
 
     rows: Sequence[Row]
     next_url: str | None
     previous_url: str | None
     count_label: str
+    unfinished: bool = False
 
 
 def page(request: HttpRequest, rows: QuerySet[Row, Row], *, key: str = "number", size: int = PAGE_SIZE) -> Page[Row]:
@@ -32,23 +36,29 @@ def page(request: HttpRequest, rows: QuerySet[Row, Row], *, key: str = "number",
 
     ``?before=N`` shows rows older than N, ``?after=N`` newer ones. Anything else in the query string is kept.
     """
+
+    def read(edge: int | None, limit: int, forward: bool) -> tuple[list[Row], int | None]:
+        beyond = rows if edge is None else rows.filter(Q(**{f"{key}__{'gt' if forward else 'lt'}": edge}))
+        return list(beyond.order_by(key if forward else f"-{key}")[:limit]), None
+
+    return read_page(request, read, key=key, size=size)
+
+
+def read_page(request: HttpRequest, read: Read[Row], *, key: str = "number", size: int = PAGE_SIZE) -> Page[Row]:
+    """As ``page``, for rows that are found in another way."""
     before, after = _number(request, "before"), _number(request, "after")
-    if after is not None:
-        found = list(rows.filter(Q(**{f"{key}__gt": after})).order_by(key)[: size + 1])
-        more_newer, found = len(found) > size, found[:size][::-1]
-        more_older = True
+    forward = after is not None
+    found, stopped = read(after if forward else before, size + 1, forward)
+    more, found = len(found) > size, found[:size]
+    position = getattr(found[-1], key) if found and more else stopped
+    onward = None if position is None else _url(request, **{"after" if forward else "before": position})
+    if forward:
+        found.reverse()
+        next_url, previous_url = _url(request, before=getattr(found[-1], key)) if found else None, onward
     else:
-        older = rows.filter(Q(**{f"{key}__lt": before})) if before is not None else rows
-        found = list(older.order_by(f"-{key}")[: size + 1])
-        more_older, found = len(found) > size, found[:size]
-        more_newer = before is not None
-    label = "" if not found else f"{len(found)} shown"
-    return Page(
-        rows=found,
-        next_url=_url(request, before=getattr(found[-1], key)) if found and more_older else None,
-        previous_url=_url(request, after=getattr(found[0], key)) if found and more_newer else None,
-        count_label=label,
-    )
+        back = found and before is not None
+        next_url, previous_url = onward, _url(request, after=getattr(found[0], key)) if back else None
+    return Page(found, next_url, previous_url, f"{len(found)} shown" if found else "", unfinished=stopped is not None)
 
 
 def numbered_page(request: HttpRequest, rows: QuerySet[Row, Row], *, size: int = PAGE_SIZE) -> Page[Row]:

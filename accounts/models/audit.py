@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from functools import cache
 
+from django.apps import apps
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -11,6 +13,7 @@ from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast, Concat, Left, Upper
 from django.utils import timezone
 
+from accounts.audit_detail import Line, lines
 from accounts.models.people import Organization, User
 
 SMALL_BLOCK, LARGE_BLOCK = 13, 17
@@ -21,6 +24,13 @@ PLATFORM = uuid.UUID(int=0)
 
 
 _STRINGS = '$.** ? (@.type() == "string")'
+
+
+@cache
+def type_in_words(name: str) -> str:
+    """A type of objects as people call it; names of models are run together."""
+    named = (model._meta for model in apps.get_models() if model._meta.model_name == name)
+    return next((str(meta.verbose_name) for meta in named), name)
 
 
 class ActorKind(models.TextChoices):
@@ -114,6 +124,22 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_label} {self.verb} {self.object_label}"
+
+    @property
+    def lines(self) -> list[Line]:
+        """What changed, and what else is known."""
+        return lines(self.detail)
+
+    @property
+    def object_kind(self) -> str:
+        """The type of the object, in words."""
+        return type_in_words(self.object_type)
+
+    @property
+    def actor_parts(self) -> tuple[str, str]:
+        """The actor's name and e-mail address; without the address where there is none, or more than one."""
+        name, _, rest = self.actor_label.partition(" <")
+        return (name, rest[:-1]) if rest.endswith(">") and rest.count("@") == 1 else (self.actor_label, "")
 
 
 class AuditSeal(models.Model):

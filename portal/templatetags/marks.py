@@ -31,7 +31,8 @@ def moment(at: datetime | None, *, kind: str = "short", until: datetime | None =
     opening = f'<time datetime="{_iso(at)}" data-time="{escape(kind)}"'
     if until:
         return SafeString(f'{opening} data-until="{_iso(until)}">{escape(timesince(at, until))}</time>')
-    return SafeString(f"{opening}>{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC</time>")
+    clock = "%H:%M:%S" if kind == "full" else "%H:%M"
+    return SafeString(f"{opening}>{at.astimezone(UTC):%Y-%m-%d {clock}} UTC</time>")
 
 
 _BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}

@@ -70,7 +70,7 @@
     if (kind === "relative") text = relative(date);
     else if (kind === "elapsed") text = elapsed(date, element.dataset.until && new Date(element.dataset.until));
     else if (kind === "clock") text = date.toDateString() === new Date().toDateString() ? clockTime.format(date) : dayTime.format(date);
-    else text = shortTime.format(date);
+    else text = (kind === "full" ? fullTime : shortTime).format(date);
     if (element.textContent !== text) element.textContent = text;
     element.title = fullTime.format(date);
   }
@@ -78,6 +78,16 @@
   const showTimes = (root = document) => $$("time[data-time]", root).forEach(showTime);
   setInterval(() => $$('time[data-time="elapsed"]').forEach(showTime), 1000);
   setInterval(() => $$('time[data-time="relative"]').forEach(showTime), 20000);
+
+  /** What is typed as a time is meant by the reader's clock; the server is told which that is. */
+  function nameZone() {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const input of $$("[data-zone]")) {
+      if (zone && !input.value) input.value = zone;
+      const name = $("[data-zone-name]", input.form);
+      if (name && input.value) name.textContent = input.value;
+    }
+  }
 
   // --- toasts ------------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,7 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (event.defaultPrevented || form.method === "get" || form.hasAttribute("hx-post")) return;
+    if (form.hasAttribute("data-download")) return; // the page stays, and may be asked for another file
     if (form.classList.contains("sending")) event.preventDefault();
     else form.classList.add("sending");
   });
@@ -765,6 +776,7 @@
 
   showTheme();
   showTimes();
+  nameZone();
   $$("#toasts .toast").forEach(armToast);
   startLogs();
   startUploads();

@@ -133,6 +133,7 @@ ROUTES: dict[str, Route] = {
     "accounts:token_new": Route(MANAGERS, form={**TOKEN, "role": "ADMIN"}),
     "accounts:token_revoke": Route(MANAGERS, get=False, form={}),
     "accounts:audit": Route(MANAGERS),
+    "accounts:audit_export": Route(MANAGERS, get=False, form={"format": "csv"}),
     "accounts:events": Route(stream=True),
     "workspaces:configurations": Route(),
     "workspaces:configuration_new": Route(MANAGERS, form={"name": "Here", "directory": "", "action": "create"}),

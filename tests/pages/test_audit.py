@@ -18,9 +18,11 @@ from accounts import services_joining as joining
 from accounts import services_organizations as organizations
 from accounts import services_people as people
 from accounts.audit import Actor
+from accounts.audit_search import Wanted
 from accounts.models import ApiToken, AuditEvent, Invitation, Organization, PendingSignup
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
+from accounts.services_audit import note_export
 from clusters import services as clusters
 from tests.accounts import writes_staff as staff
 from tests.factories import (
@@ -103,6 +105,10 @@ WRITES: dict[str, tuple[str, Write]] = {
     "accounts.services.add_member": (
         "membership.create",
         lambda t, by: add_member(**by, organization=t.acme, user=t.people["outsider"], role=OrganizationRole.MEMBER),
+    ),
+    "accounts.services_audit.note_export": (
+        "audit.export",
+        lambda t, by: note_export(**by, organization=t.acme, kind="csv", wanted=Wanted(text="etl")),
     ),
     "accounts.services_security.require_second_factor": (
         "organization.require_second_factor",

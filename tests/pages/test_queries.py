@@ -25,7 +25,7 @@ COUNTS = {
     "accounts:invitations": 6,
     "accounts:people_roles": 4,
     "accounts:settings": 6,
-    "accounts:audit": 5,
+    "accounts:audit": 9,
     "accounts:tokens": 6,
     "workspaces:configurations": 5,
     "workspaces:list": 6,
