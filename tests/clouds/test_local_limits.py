@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from portal.clouds.base import Exit, ExitReason, Handle, LaunchMode, LogStream, Ref
-from portal.clouds.local import kernel, launch, limits
+from portal.clouds.local import kernel, launch, limits, processes
 from portal.clouds.local.launch import Limits
 from portal.clouds.local.supervisor import Supervisor
 from tests.clouds.local_world import World, jobs_of, wait_for
@@ -167,6 +167,31 @@ def test_a_log_without_lines_is_cut_too(tmp_path: Path) -> None:
     cap.finish()
     assert log.read_bytes().startswith(b"x" * MB + b"\n[portal] This log")
     assert log.read_bytes().endswith(b"This is the end:\n" + b"x" * limits.TAIL)
+
+
+def test_readers_see_a_log_end_where_it_was_cut(tmp_path: Path) -> None:
+    log = tmp_path / "stdout.log"
+    log.write_bytes(b"line\n" * MB)
+    limits.LogCap(log, MB).look()
+    cut = processes.log(tmp_path, LogStream.STDOUT, -1, 10)
+    assert cut.data == b"\n"
+    with open(log, "ab") as file:
+        file.write(b"more\n")
+    assert processes.log(tmp_path, LogStream.STDOUT, -1, 10) == cut
+
+
+def test_a_writer_that_does_not_append_leaves_no_hole(tmp_path: Path) -> None:
+    """As Hydra does: it goes on where it was before the log was cut."""
+    log = tmp_path / "stdout.log"
+    log.write_bytes(b"line\n" * MB)
+    cap = limits.LogCap(log, MB)
+    cap.look()
+    with open(log, "r+b") as file:
+        file.seek(100 * MB)
+        file.write(b"the end\n")
+    cap.finish()
+    assert log.read_bytes().endswith(b"line\nthe end\n")
+    assert b"\0" not in log.read_bytes()
 
 
 def test_a_log_within_its_limit_is_left_alone(tmp_path: Path) -> None:

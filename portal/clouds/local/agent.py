@@ -31,7 +31,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from portal.clouds.local import kernel, supervisor
+from portal.clouds.local import burial, kernel, supervisor
 
 HEARTBEAT = 0.5
 _SET_CHILD_SUBREAPER = 36
@@ -107,7 +107,7 @@ class Agent:
             started = run is not None and (run / "spec.json").exists()  # else its start failed, and may be tried again
             if run is not None and started and not (run / "exit.json").exists():
                 with contextlib.suppress(OSError):  # a full disk must not end the agent; whoever polls buries it later
-                    supervisor.bury(run)
+                    burial.bury(run)
 
     def answer(self, connection: socket.socket) -> None:
         """Answer one request; whatever is wrong with it, the agent goes on."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.clouds.base import CloudError, Exit, ExitReason, LogChunk, LogStream
-from portal.clouds.local import kernel, limits, supervisor
+from portal.clouds.local import burial, kernel, limits
 
 ANSWER_SECONDS = 10.0
 """How long an agent has to answer. It starts nothing in the last of these seconds."""
@@ -37,7 +37,7 @@ def poll(run: Path) -> Exit | None:
     """How a process ended, or None while it runs."""
     outcome = kernel.get(run / "exit.json")
     if outcome is None and not _watched(run):
-        supervisor.bury(run)
+        burial.bury(run)
         outcome = kernel.get(run / "exit.json") or {"reason": "LOST", "code": None, "started": None, "ended": None}
     if outcome is None:
         return None

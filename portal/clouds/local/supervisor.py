@@ -31,7 +31,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from portal.clouds.local import endings, kernel, limits, sandbox, trees
+from portal.clouds.local import burial, endings, kernel, limits, sandbox
 from portal.clouds.local.endings import Ending
 
 TICK = 0.5
@@ -48,7 +48,8 @@ _SET_CHILD_SUBREAPER = 36
 _TAIL = 64 << 10
 WAKERS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
 _libc = ctypes.CDLL(None)
-_LAUNCHER, _PROXY = "mpiexec", "hydra_pmi_proxy"
+_PROXY = "hydra_pmi_proxy"
+_HYDRA = ("mpiexec", _PROXY)
 
 
 def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection: socket.socket) -> NoReturn:
@@ -80,38 +81,6 @@ def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection:
             print(time.strftime("%F %T"), f"run {run['id']}:", repr(error), file=sys.stderr, flush=True)  # noqa: T201
     finally:
         os._exit(code)
-
-
-def bury(directory: Path) -> None:
-    """Kill what an unwatched run left behind, and record it as lost when it was last seen alive."""
-    mark = f"PORTAL_RUN={directory.name}"
-    for _ in range(100):
-        strays = [
-            *kernel.marked(mark),
-            *(who for who in kernel.get(directory / "tree.json") or [] if kernel.alive(who)),
-        ]
-        if not strays:
-            break
-        for who in strays:
-            kernel.send(who, signal.SIGKILL)
-        time.sleep(0.02)
-    status = kernel.get(directory / "status.json") or {}
-    try:
-        ended = (directory / "status.json").stat().st_mtime
-    except FileNotFoundError:
-        ended = time.time()
-    if directory.exists():
-        lost = {"reason": "LOST", "code": None, "signal": None, "started": status.get("started"), "ended": ended}
-        kernel.put(directory / "exit.json", lost, durable=True, replace=False)
-        clean(directory)
-
-
-def clean(directory: Path) -> None:
-    """Remove what a run needs only while it lives: its copy of the code, and its temporary files."""
-    temporary = (kernel.get(directory / "spec.json") or {}).get("temporary")
-    for path in (directory / "bundle", *([Path(temporary)] if temporary else [])):
-        with contextlib.suppress(OSError):
-            trees.remove(path)
 
 
 class Supervisor:
@@ -183,13 +152,14 @@ class Supervisor:
                 kernel.put(self.directory / "exit.json", outcome, durable=True, replace=False)
                 break
             except OSError:  # a full disk: the portal sees the run going on until there is room
-                clean(self.directory)
+                burial.clean(self.directory)
                 time.sleep(1)
-        clean(self.directory)
+        burial.clean(self.directory)
 
     def pause(self) -> float:
         """Seconds until the next look: short until the ranks are there, so that none of them is missed."""
-        return 0.05 if self.run["mode"] == "spmd" and not self.ranks and time.monotonic() - self.clock < 2 else TICK
+        missed = self.run["mode"] == "spmd" and len(self.ranks) < self.run["workers"]
+        return 0.05 if missed and time.monotonic() - self.clock < 5 else TICK
 
     def reason_to_end(self) -> Ending | None:
         """Why the run must end now, if it must."""
@@ -231,11 +201,15 @@ class Supervisor:
                 rank = kernel.variable(pid, "PMI_RANK")
                 if rank.isdigit():
                     self.ranks[pid] = int(rank)
+        below = {self.job}
+        for pid, parent in self.tree.items():  # parents come first
+            if parent in below:
+                below.add(pid)
         now = time.monotonic()
-        if self.run["mode"] != "spmd" or not self.ranks or any(pid in self.tree for pid in self.ranks):
+        if self.run["mode"] != "spmd" or any(programs.get(pid) not in _HYDRA for pid in below):
             self.rank_seen = now
         elif now - self.rank_seen > LEFTOVER_GRACE:
-            self.left_over |= self.signal_tree(signal.SIGKILL, sparing=(_LAUNCHER, _PROXY))
+            self.left_over |= self.send(signal.SIGKILL, set(self.tree) - below)
 
     def own_end(self, gone: list[int]) -> Ending:
         """How the run ended by itself; ``gone`` are the ranks that were no more when its process ended."""
@@ -276,33 +250,29 @@ class Supervisor:
         reason = None if ending is None else ending.reason
         grace = {None: LEFTOVER_GRACE, "CANCELLED": GRACE, "TIMEOUT": GRACE}.get(reason, 0.0)
         if reason is not None and grace:
-            self.signal_tree(signal.SIGTERM)
+            self.send(signal.SIGTERM, kernel.descendants(os.getpid()))
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and os.getppid() == self.agent:
             self.reap()
             if not kernel.descendants(os.getpid()):
                 return False
             signal.sigtimedwait({signal.SIGCHLD}, 0.02)
-        killed = self.signal_tree(signal.SIGKILL)
+        killed = self.send(signal.SIGKILL, kernel.descendants(os.getpid()))
         if reason is None:
             self.left_over |= killed
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and kernel.descendants(os.getpid()):
-            self.signal_tree(signal.SIGKILL)
+        while time.monotonic() < deadline and (tree := kernel.descendants(os.getpid())):
+            self.send(signal.SIGKILL, tree)
             signal.sigtimedwait({signal.SIGCHLD}, 0.01)
             self.reap()
         return grace > 0
 
-    def signal_tree(self, number: signal.Signals, sparing: Collection[str] = ()) -> set[int]:
-        """Signal all descendants but some programs; returns those that were neither ranks nor Hydra's."""
-        others = set()
-        for pid in kernel.descendants(os.getpid()):
-            program = kernel.program(pid)
-            if program not in sparing:
-                if pid not in self.ranks and program not in (_LAUNCHER, _PROXY):
-                    others.add(pid)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
+    def send(self, number: signal.Signals, pids: Collection[int]) -> set[int]:
+        """Signal descendants; returns those that are neither ranks nor Hydra's."""
+        others = {pid for pid in pids if pid not in self.ranks and kernel.program(pid) not in _HYDRA}
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
         return others
 
     def reap(self) -> None:

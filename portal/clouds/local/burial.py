@@ -1,0 +1,45 @@
+"""What is left of a run: its processes where nobody watches it any more, and its files that nobody needs.
+
+Standard library only, for the node agent and the supervisors import this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+from portal.clouds.local import kernel, trees
+
+
+def bury(directory: Path) -> None:
+    """Kill what an unwatched run left behind, and record it as lost when it was last seen alive."""
+    mark = f"PORTAL_RUN={directory.name}"
+    for _ in range(100):
+        strays = [
+            *kernel.marked(mark),
+            *(who for who in kernel.get(directory / "tree.json") or [] if kernel.alive(who)),
+        ]
+        if not strays:
+            break
+        for who in strays:
+            kernel.send(who, signal.SIGKILL)
+        time.sleep(0.02)
+    status = kernel.get(directory / "status.json") or {}
+    try:
+        ended = (directory / "status.json").stat().st_mtime
+    except FileNotFoundError:
+        ended = time.time()
+    if directory.exists():
+        lost = {"reason": "LOST", "code": None, "signal": None, "started": status.get("started"), "ended": ended}
+        kernel.put(directory / "exit.json", lost, durable=True, replace=False)
+        clean(directory)
+
+
+def clean(directory: Path) -> None:
+    """Remove what a run needs only while it lives: its copy of the code, and its temporary files."""
+    temporary = (kernel.get(directory / "spec.json") or {}).get("temporary")
+    for path in (directory / "bundle", *([Path(temporary)] if temporary else [])):
+        with contextlib.suppress(OSError):
+            trees.remove(path)
