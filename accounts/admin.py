@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from accounts import admin_audit, admin_mail, admin_organizations, admin_sign_in, admin_users
+from accounts import admin_audit, admin_mail, admin_organizations, admin_sign_in, admin_sign_up, admin_users
 
-__all__ = ["admin_audit", "admin_mail", "admin_organizations", "admin_sign_in", "admin_users"]
+__all__ = ["admin_audit", "admin_mail", "admin_organizations", "admin_sign_in", "admin_sign_up", "admin_users"]

@@ -7,9 +7,9 @@ from allauth.usersessions.models import UserSession
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, services_signup
 from accounts.audit import Actor
-from accounts.models import User
+from accounts.models import PendingSignup, User
 from portal import mail
 from portal.errors import UserError
 from portal.models import OutgoingMail
@@ -70,6 +70,13 @@ def send_again(*, actor: Actor, outgoing: OutgoingMail) -> None:
     if not waiting.update(due_at=timezone.now(), failure=""):
         raise UserError("MailGone", "This mail was sent meanwhile, and its text is forgotten.")
     audit.record(actor, "outgoing_mail.send_again", outgoing, organization=None, to=outgoing.to)
+
+
+@transaction.atomic
+def send_activation_again(*, actor: Actor, pending: PendingSignup) -> None:
+    """For somebody who waits for the link of their sign-up."""
+    services_signup.send_again(email=pending.email)
+    audit.record(actor, "pending_signup.send_again", pending, organization=None)
 
 
 def _end_sessions(user: User) -> int:

@@ -17,11 +17,12 @@ from pytest_django import Settings
 from accounts import services_staff
 from accounts.audit import Actor
 from accounts.lockout import is_locked
-from accounts.models import AuditEvent, Impersonation, Membership, Organization, User
+from accounts.models import AuditEvent, Impersonation, Membership, Organization, PendingSignup, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from portal import mail
 from portal.errors import UserError
 from portal.models import OutgoingMail
+from tests.accounts.writes_staff import make_pending
 from tests.factories import (
     PASSWORD,
     add_to_organization,
@@ -119,6 +120,7 @@ def test_the_first_superuser_needs_no_mail() -> None:
     assert EmailAddress.objects.get(user=user).verified
     browser = Client(REMOTE_ADDR="10.9.9.1")
     browser.post("/accounts/login/", {"login": "first@example.org", "password": PASSWORD})
+    browser.post(reverse("accounts:terms"), {"accept_terms": "on"})
     assert browser.get("/").headers["Location"] == "/admin/"
     assert browser.get("/admin/").status_code == 200
 
@@ -381,6 +383,15 @@ def test_what_was_sent_is_not_sent_again(browser: Client, root: User) -> None:
     OutgoingMail.objects.filter(pk=row.pk).update(sealed="")
     with pytest.raises(UserError, match="MailGone"):
         services_staff.send_again(actor=Actor("staff", "Root", root), outgoing=row)
+
+
+def test_the_activation_link_is_sent_again(browser: Client) -> None:
+    pending = make_pending()
+    do(browser, pending, "send-activation")
+    assert [sent.to for sent in delivered()] == [[pending.email]]
+    assert AuditEvent.objects.get().verb == "pending_signup.send_again"
+    PendingSignup.objects.update(expires_at=pending.created_at)
+    assert offered(browser, pending) == set()
 
 
 # --- members --------------------------------------------------------------------------------------------------------

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from allauth.mfa.models import Authenticator
 from django.utils import timezone
 
 from accounts import services_staff as staff
 from accounts.audit import Actor
-from accounts.models import Impersonation, User
+from accounts.models import Impersonation, PendingSignup, User
 from accounts.services_impersonation import end_impersonation, start_impersonation
 from portal import mail
 from tests.pages.world import Tenants
@@ -32,6 +34,13 @@ def _begun(t: Tenants) -> Impersonation:
 def _with_factor(user: User) -> User:
     Authenticator.objects.create(user=user, type="totp", data={})
     return user
+
+
+def make_pending() -> PendingSignup:
+    """Somebody who has not opened the mail yet."""
+    fields = {"first_name": "Ada", "last_name": "Lovelace", "organization_name": "Engines", "terms_version": "1"}
+    until = timezone.now() + timedelta(days=1)
+    return PendingSignup.objects.create(email=f"ada-{uuid4()}@example.org", expires_at=until, **fields)
 
 
 def _shut_out(user: User) -> User:
@@ -68,7 +77,11 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
         "outgoing_mail.send_again",
         lambda t, by: staff.send_again(**by, outgoing=mail.post(to="a@example.org", subject="x", text="y")),
     ),
+    "accounts.services_staff.send_activation_again": (
+        "pending_signup.send_again",
+        lambda t, by: staff.send_activation_again(**by, pending=make_pending()),
+    ),
 }
 MAKES_ITS_OWN = ("end_impersonation", "reactivate_user")
-PERSONAL = ("outgoing_mail.send_again",)
+PERSONAL = ("outgoing_mail.send_again", "pending_signup.send_again")
 """What staff does to the portal happens in no organization."""

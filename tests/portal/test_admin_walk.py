@@ -23,7 +23,17 @@ from django.utils import timezone
 
 from accounts.admin_base import SECRET
 from accounts.audit import SYSTEM, record
-from accounts.models import AuditEvent, AuditSeal, Impersonation, Membership, Organization, User
+from accounts.models import (
+    AuditEvent,
+    AuditSeal,
+    Impersonation,
+    MarketplaceRegistration,
+    MarketplaceSubscription,
+    Membership,
+    Organization,
+    PendingSignup,
+    User,
+)
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from billing.models import MeteredCluster, Rate, UsageInterval
 from clusters.models import Cluster, Transition
@@ -31,6 +41,7 @@ from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from portal import mail
 from portal.admin import LookOnlyAdmin
 from portal.models import DeploymentEvent, OutgoingMail
+from tests.accounts.writes_staff import make_pending
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
@@ -102,6 +113,12 @@ def seal() -> AuditSeal:
     return AuditSeal.objects.get(event=event)
 
 
+def registration() -> MarketplaceRegistration:
+    row = MarketplaceSubscription.objects.create(product_code="p", customer=f"c{next(_numbers)}")
+    hashes = {"token_hash": f"{NOT_SHOWN}{row.customer}", "claim_hash": f"{NOT_SHOWN}{row.customer}"}
+    return MarketplaceRegistration.objects.create(subscription=row, expires_at=timezone.now(), **hashes)
+
+
 def membership() -> Membership:
     return add_to_organization(make_organization(), make_user(), OrganizationRole.MEMBER)
 
@@ -113,6 +130,11 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Impersonation: impersonation,
     AuditEvent: lambda: record(SYSTEM, "x.y", make_user(), organization=make_organization()),
     AuditSeal: seal,
+    PendingSignup: make_pending,
+    MarketplaceSubscription: lambda: MarketplaceSubscription.objects.create(
+        product_code="p", customer=f"c{next(_numbers)}"
+    ),
+    MarketplaceRegistration: registration,
     EmailAddress: lambda: EmailAddress.objects.get(user=make_user()),
     Authenticator: authenticator,
     UserSession: session,
@@ -255,6 +277,7 @@ def test_no_field_of_a_page_is_a_secret(rf: RequestFactory, root: User, model: t
 
 
 HANDS_OFF = {
+    *(PendingSignup, MarketplaceSubscription, MarketplaceRegistration),
     *(
         AuditSeal,
         AuditEvent,
