@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from accounts import admin_audit, admin_mail, admin_organizations, admin_sign_in, admin_sign_up, admin_users
+from accounts import (
+    admin_audit,
+    admin_mail,
+    admin_organizations,
+    admin_sign_in,
+    admin_sign_up,
+    admin_tokens,
+    admin_users,
+)
 
-__all__ = ["admin_audit", "admin_mail", "admin_organizations", "admin_sign_in", "admin_sign_up", "admin_users"]
+__all__ = [
+    "admin_audit",
+    "admin_mail",
+    "admin_organizations",
+    "admin_sign_in",
+    "admin_sign_up",
+    "admin_tokens",
+    "admin_users",
+]

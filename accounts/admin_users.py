@@ -177,8 +177,8 @@ class UserAdmin(AuditedAdmin[User]):
         Task(
             "deactivate",
             "Deactivate",
-            "They are shut out at once: no sign-in, no session, no token. What they made stays, and so do their "
-            "memberships, in case they come back.",
+            "They are shut out at once: signed out everywhere, and the API tokens that they made are revoked for good. "
+            "What else they made stays, and so do their memberships, in case they come back.",
             _deactivate,
             permission=CHANGE,
             offered=lambda user: user.is_active,

@@ -7,9 +7,9 @@ from allauth.usersessions.models import UserSession
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit, services_signup
+from accounts import audit, services_signup, services_tokens
 from accounts.audit import Actor
-from accounts.models import PendingSignup, User
+from accounts.models import ApiToken, PendingSignup, User
 from portal import mail
 from portal.errors import UserError
 from portal.models import OutgoingMail
@@ -17,17 +17,21 @@ from portal.models import OutgoingMail
 
 @transaction.atomic
 def deactivate_user(*, actor: Actor, user: User, reason: str) -> None:
-    """Shut somebody out at once: no sign-in, no session, no token. What they made stays. Raises UserError(Yourself)."""
+    """Shut somebody out at once: no sign-in, no session, and the API tokens that they made are revoked. What else they
+    made stays. Raises UserError(Yourself)."""
     if actor.user == user:
         raise UserError("Yourself", "You would shut yourself out.", "Ask another member of staff to do it.")
     if User.objects.filter(pk=user.pk, is_active=True).update(is_active=False):
         ended = _end_sessions(user)
+        services_tokens.revoke_tokens(
+            actor=actor, tokens=ApiToken.objects.filter(created_by=user), reason="deactivated"
+        )
         audit.record_about(actor, "user.deactivate", user, reason=reason, sessions_ended=ended)
 
 
 @transaction.atomic
 def reactivate_user(*, actor: Actor, user: User) -> None:
-    """Let somebody in again. Sessions that were ended stay ended."""
+    """Let somebody in again. Sessions that were ended stay ended, and tokens that were revoked stay revoked."""
     if User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
         audit.record_about(actor, "user.reactivate", user)
 

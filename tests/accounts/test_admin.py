@@ -28,6 +28,7 @@ from tests.factories import (
     add_to_organization,
     add_to_workspace,
     make_organization,
+    make_token,
     make_user,
     make_workspace,
     stay_away,
@@ -171,12 +172,14 @@ def test_deactivating_shuts_somebody_out_at_once(browser: Client, root: User, al
     theirs.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
     people = reverse("accounts:people", args=[acme.pk])
     assert theirs.get(people).status_code == 200
+    token = make_token(alice, acme)
     response = do(browser, alice, "deactivate", "Left the company")
     assert "No active owner is left in: Acme" in browser.get(response.headers["Location"]).content.decode()
     assert theirs.get(people).status_code == 302
     event = AuditEvent.objects.get(verb="user.deactivate")
     assert (event.organization, event.actor_user, event.actor_kind) == (acme, root, "staff")
     assert event.detail == {"reason": "Left the company", "sessions_ended": 1}
+    assert AuditEvent.objects.get(verb="api_token.revoke").object_id == str(token.pk)
     do(browser, alice, "reactivate")
     assert theirs.get(people).status_code == 302, "the old session stays ended"
     theirs.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
@@ -392,6 +395,16 @@ def test_the_activation_link_is_sent_again(browser: Client) -> None:
     assert AuditEvent.objects.get().verb == "pending_signup.send_again"
     PendingSignup.objects.update(expires_at=pending.created_at)
     assert offered(browser, pending) == set()
+
+
+def test_a_token_is_revoked(browser: Client, alice: User, acme: Organization) -> None:
+    token = make_token(alice, acme)
+    do(browser, token, "revoke")
+    token.refresh_from_db()
+    assert token.revoked_at
+    event = AuditEvent.objects.get(verb="api_token.revoke")
+    assert (event.organization, event.actor_kind) == (acme, "staff")
+    assert offered(browser, token) == set()
 
 
 # --- members --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from django.utils import timezone
 from accounts.admin_base import SECRET
 from accounts.audit import SYSTEM, record
 from accounts.models import (
+    ApiToken,
     AuditEvent,
     AuditSeal,
     Impersonation,
@@ -50,6 +51,7 @@ from tests.factories import (
     make_organization,
     make_run,
     make_template,
+    make_token,
     make_user,
     make_workspace,
 )
@@ -130,6 +132,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Impersonation: impersonation,
     AuditEvent: lambda: record(SYSTEM, "x.y", make_user(), organization=make_organization()),
     AuditSeal: seal,
+    ApiToken: lambda: make_token(make_user(), make_organization(), secret_end=NOT_SHOWN[:4], secret_hash=NOT_SHOWN),
     PendingSignup: make_pending,
     MarketplaceSubscription: lambda: MarketplaceSubscription.objects.create(
         product_code="p", customer=f"c{next(_numbers)}"
@@ -277,6 +280,7 @@ def test_no_field_of_a_page_is_a_secret(rf: RequestFactory, root: User, model: t
 
 
 HANDS_OFF = {
+    ApiToken,
     *(PendingSignup, MarketplaceSubscription, MarketplaceRegistration),
     *(
         AuditSeal,
