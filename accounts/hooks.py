@@ -25,14 +25,6 @@ organization_deleted: list[Callable[[Actor, Organization], None]] = []
 """An organization is deleted: take away what hangs on it. Its people lose it without ``membership_ended``."""
 
 
-def _nobody(workspace: UUID, user: User) -> bool:
-    return False
-
-
-manages_workspace: Callable[[UUID, User], bool] = _nobody
-"""Whether somebody may manage a workspace, and so invite people to it. The workspaces app puts its own here."""
-
-
 def _nothing(organization: Organization, workspace: UUID, people: Collection[User]) -> dict[int, frozenset[Perm]]:
     return {}
 

@@ -6,7 +6,6 @@ it again takes it over.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -24,6 +23,7 @@ from accounts.audit import Actor
 from accounts.models import Invitation, InvitationStatus, Membership, Organization, User
 from accounts.permissions import OrganizationRole, Perm
 from accounts.standing import demand, lock_roles, permissions_of
+from accounts.tokens import hash_of
 from portal.errors import UserError
 
 VALID = timedelta(days=7)
@@ -127,12 +127,10 @@ def may_send(*, actor: Actor, invitation: Invitation) -> bool:
         return (Perm.ORG_MANAGE if owner else Perm.PEOPLE_MANAGE) in permissions
     if Perm.PEOPLE_MANAGE in permissions:
         return True
-    return actor.user is not None and hooks.manages_workspace(invitation.workspace_id, actor.user)
-
-
-def hash_of(*, token: str) -> str:
-    """What is kept of a link. The token has 256 bits of chance, so one round of SHA-256 is enough."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    if actor.user is None:
+        return False
+    held = hooks.permissions_in_workspace(invitation.organization, invitation.workspace_id, [actor.user])
+    return Perm.WS_MANAGE in held.get(actor.user.pk, frozenset())
 
 
 def _open(invitation: Invitation) -> Invitation:
@@ -169,7 +167,7 @@ def _send(actor: Actor, invitation: Invitation) -> None:
         )
     token = secrets.token_urlsafe(32)
     now = timezone.now()
-    invitation.token_hash = hash_of(token=token)
+    invitation.token_hash = hash_of(token)
     invitation.invited_by = actor.user
     invitation.sent_at, invitation.expires_at = now, now + VALID
     if invitation._state.adding:

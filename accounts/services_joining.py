@@ -20,8 +20,9 @@ from accounts.audit import Actor
 from accounts.models import Invitation, InvitationStatus, Membership, User
 from accounts.permissions import OrganizationRole
 from accounts.services import add_member
-from accounts.services_invitations import hash_of, may_send
+from accounts.services_invitations import may_send
 from accounts.standing import lock_roles
+from accounts.tokens import hash_of
 from portal.errors import UserError
 
 
@@ -38,7 +39,7 @@ def standing_invitation(*, token: str) -> Invitation:
     """The invitation that a link opens. Raises UserError, which says why it does not and what to do: InvitationUnknown,
     InvitationUsed, InvitationDeclined, InvitationRevoked, InvitationExpired, InvitationSenderGone."""
     rows = Invitation.objects.select_related("organization", "workspace", "invited_by", "accepted_by")
-    invitation = rows.filter(token_hash=hash_of(token=token)).first()
+    invitation = rows.filter(token_hash=hash_of(token)).first()
     if invitation is None:
         raise UserError(
             "InvitationUnknown",
@@ -157,7 +158,7 @@ def _claim(token: str, status: InvitationStatus, **fields: object) -> Invitation
     invitation = standing_invitation(token=token)
     lock_roles(invitation.organization)
     invitation = standing_invitation(token=token)  # again: somebody may have been quicker
-    rows = Invitation.objects.open().filter(pk=invitation.pk, token_hash=hash_of(token=token))
+    rows = Invitation.objects.open().filter(pk=invitation.pk, token_hash=hash_of(token))
     claimed = rows.update(status=status, closed_at=timezone.now(), **fields)
     assert claimed, "all that changes an invitation holds the lock"
     return invitation

@@ -16,8 +16,8 @@ from accounts.addresses import masked
 from accounts.audit import actor_of
 from accounts.forms_invitations import JoinForm
 from accounts.models import Invitation, InvitationStatus, Membership, User
-from accounts.services_invitations import hash_of
 from accounts.services_joining import Joined
+from accounts.tokens import hash_of
 from portal.errors import client_address
 from portal.forms import posted
 
@@ -94,7 +94,7 @@ def _accepted_by_me(request: HttpRequest, token: str) -> Invitation | None:
     """An invitation that this person has accepted: its link leads on to where it led then."""
     if not isinstance(request.user, User):
         return None
-    rows = Invitation.objects.filter(token_hash=hash_of(token=token), status=InvitationStatus.ACCEPTED)
+    rows = Invitation.objects.filter(token_hash=hash_of(token), status=InvitationStatus.ACCEPTED)
     row = rows.filter(accepted_by=request.user).select_related("workspace").first()
     still = row and Membership.objects.of(request.user).filter(organization=row.organization_id).exists()
     return row if still else None

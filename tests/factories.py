@@ -13,7 +13,6 @@ from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.utils import timezone
 
-from accounts import services_invitations
 from accounts.audit import SYSTEM, Actor
 from accounts.models import ApiToken, Invitation, Membership, Organization, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -110,7 +109,7 @@ def make_invitation(
         organization=organization,
         email=email,
         invited_by=sender,
-        token_hash=services_invitations.hash_of(token=token or f"token-{next(_count)}"),
+        token_hash=hash_of(token or f"token-{next(_count)}"),
         **values,
     )
 

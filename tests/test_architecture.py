@@ -119,7 +119,6 @@ NO_ACTOR = {
     "accounts.services_lockout.sweep": "acts as the system, through lock_user() and warn_user()",
     "accounts.services_invitations.member_at": "reads",
     "accounts.services_invitations.may_send": "reads",
-    "accounts.services_invitations.hash_of": "computes",
     "accounts.services_joining.standing_invitation": "reads",
     "accounts.services_joining.sign_up_invited": "the person who signs up is the actor",
     "accounts.services_joining.for_another": "reads",

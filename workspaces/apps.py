@@ -19,5 +19,4 @@ class WorkspacesConfig(AppConfig):
         hooks.membership_ended.append(membership.membership_ended)
         hooks.invitation_accepted.append(membership.invitation_accepted)
         hooks.organization_in_use.append(membership.in_use)
-        hooks.manages_workspace = membership.manages
         hooks.permissions_in_workspace = membership.permissions

@@ -10,7 +10,7 @@ from accounts.audit import Actor
 from accounts.models import Invitation, Organization, User
 from accounts.permissions import Perm, workspace_permissions
 from portal.errors import UserError
-from workspaces.access import role_in, roles_in
+from workspaces.access import roles_in
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
 
 
@@ -53,13 +53,6 @@ def in_use(organization: Organization) -> list[str]:
     return [f"the workspace {name}" for name in workspaces] + [
         f"the cloud configuration {name}" for name in configurations
     ]
-
-
-def manages(workspace: UUID, user: User) -> bool:
-    """Whether somebody may manage a workspace."""
-    row = Workspace.objects.filter(pk=workspace).first()
-    roles = role_in(row, user) if row else None
-    return roles is not None and Perm.WS_MANAGE in workspace_permissions(roles[1])
 
 
 def permissions(organization: Organization, workspace: UUID, people: Collection[User]) -> dict[int, frozenset[Perm]]:

@@ -259,14 +259,3 @@ def test_an_app_that_refuses_the_end_of_a_membership_keeps_all_of_it(
     assert user.memberships.count() == user.workspace_memberships.count() == 1
     assert not AuditEvent.objects.exists()
     assert delivered() == []
-
-
-def test_the_hook_says_who_manages_a_workspace(acme: Organization) -> None:
-    lab = make_workspace(acme)
-    owner, user = member(acme, R.OWNER), member(acme, R.MEMBER)
-    assert hooks.manages_workspace(lab.pk, owner)
-    assert not hooks.manages_workspace(lab.pk, user)
-    membership = add_to_workspace(lab, user, WorkspaceRole.ADMIN)
-    assert hooks.manages_workspace(lab.pk, user)
-    membership.delete()
-    assert not hooks.manages_workspace(lab.pk, user)
