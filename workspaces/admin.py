@@ -10,7 +10,7 @@ from accounts.admin_base import WithAudit
 from accounts.admin_organizations import facts
 from accounts.models import Organization
 from portal.admin import RECONCILED, LookOnlyAdmin, link, link_to_list
-from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
+from workspaces.models import CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
 
 SHOWN = 20
 
@@ -57,6 +57,30 @@ class WorkspaceMembershipAdmin(WithAudit[WorkspaceMembership], LookOnlyAdmin[Wor
     def organization(self, membership: WorkspaceMembership) -> str:
         """The workspace's."""
         return str(membership.workspace.organization)
+
+
+@admin.register(SecretGroup)
+class SecretGroupAdmin(WithAudit[SecretGroup], LookOnlyAdmin[SecretGroup]):
+    """Groups of secrets."""
+
+    list_display = ["name", "workspace", "created_by", "created_at"]
+    list_select_related = ["workspace", "created_by"]
+    search_fields = ["name", "workspace__name", "id"]
+
+
+@admin.register(Secret)
+class SecretAdmin(WithAudit[Secret], LookOnlyAdmin[Secret]):
+    """That there are secrets, and who changed them when; nothing of what is in them."""
+
+    list_display = ["name", "group", "workspace", "changed_by", "changed_at"]
+    list_select_related = ["group__workspace", "changed_by"]
+    search_fields = ["name", "group__name", "group__workspace__name", "id"]
+    fields = ["group", "name", "changed_by", "changed_at", "created_at"]
+
+    @admin.display(description="Workspace", ordering="group__workspace__name")
+    def workspace(self, secret: Secret) -> str:
+        """The group's."""
+        return str(secret.group.workspace)
 
 
 @admin.display(description="Workspaces")

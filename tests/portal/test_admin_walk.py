@@ -56,7 +56,7 @@ from tests.factories import (
     make_workspace,
 )
 from tests.test_architecture import INLINE, LAYERS
-from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership
+from workspaces.models import CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
 
 pytestmark = pytest.mark.django_db
 _numbers = itertools.count(1)
@@ -121,6 +121,11 @@ def registration() -> MarketplaceRegistration:
     return MarketplaceRegistration.objects.create(subscription=row, expires_at=timezone.now(), **hashes)
 
 
+def secret() -> Secret:
+    group = SecretGroup.objects.create(workspace=workspace(), name="Group")
+    return Secret.objects.create(group=group, name="Name", sealed=NOT_SHOWN)
+
+
 def membership() -> Membership:
     return add_to_organization(make_organization(), make_user(), OrganizationRole.MEMBER)
 
@@ -146,6 +151,8 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     CloudConfiguration: lambda: make_configuration(make_organization()),
     Workspace: workspace,
     WorkspaceMembership: lambda: add_to_workspace(workspace(), make_user(), WorkspaceRole.VIEWER),
+    SecretGroup: lambda: SecretGroup.objects.create(workspace=workspace(), name="Group"),
+    Secret: secret,
     Cluster: lambda: make_cluster(workspace()),
     Transition: lambda: Transition.objects.create(
         cluster=make_cluster(workspace()), seq=1, kind="STATUS", status="RUNNING", instances=1
@@ -280,6 +287,7 @@ def test_no_field_of_a_page_is_a_secret(rf: RequestFactory, root: User, model: t
 
 
 HANDS_OFF = {
+    *(Secret, SecretGroup),
     ApiToken,
     *(PendingSignup, MarketplaceSubscription, MarketplaceRegistration),
     *(
