@@ -13,7 +13,18 @@ class JobsConfig(AppConfig):
         from clusters import reconcile as clusters
         from jobs import firing, prepare
         from jobs import reconcile as jobs
+        from jobs.models import JobTemplate
         from portal import reconcile, scheduler
+        from workspaces import hooks
+        from workspaces.models import Secret, SecretGroup
+
+        def templates_with(subject: SecretGroup | Secret) -> list[str]:
+            group = subject.group if isinstance(subject, Secret) else subject
+            used = JobTemplate.objects.in_workspace(group.workspace)
+            rows = used.filter(secret_groups__contains=[{"id": str(group.pk)}])
+            return [f"template {name}" for name in rows.order_by("name").values_list("name", flat=True)]
+
+        hooks.uses.append(templates_with)
 
         reconcile.register(jobs.RunMachine())
         clusters.settled_hooks.append(jobs.cluster_settled)

@@ -27,7 +27,7 @@ from jobs.forms import MODES, ArgumentsField, EnvironmentField, PlainSelect
 from jobs.spec import CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
 from portal.clouds.base import CloudError, LaunchMode
 from workspaces.clouds import cloud_of
-from workspaces.models import Workspace
+from workspaces.models import SecretGroup, Workspace
 
 KEPT = "********"
 """Stands for a stored value that nobody is shown; left as it is, it stays."""
@@ -74,7 +74,7 @@ STEPS = (
         "advanced",
         "Options",
         (
-            *("arguments", "environment", "mode", "timeout_minutes"),
+            *("arguments", "environment", "secret_groups", "mode", "timeout_minutes"),
             *("retries", "retry_delay_minutes", "retry_on_timeout"),
         ),
     ),
@@ -160,6 +160,13 @@ class JobForm(forms.Form):
     environment = EnvironmentField(
         label="Environment variables", help_text="One KEY=value per line. Stored encrypted; only the keys are shown."
     )
+    secret_groups = forms.ModelMultipleChoiceField(
+        SecretGroup.objects.none(),
+        required=False,
+        label="Secrets",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="The job gets their keys as environment variables. Where two groups have a key, the later one wins.",
+    )
     mode = forms.ChoiceField(
         label="Launch mode",
         required=False,
@@ -210,6 +217,10 @@ class JobForm(forms.Form):
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = Cluster.objects.in_workspace(self.workspace).usable().order_by("name")
         field.empty_label = "Choose a cluster"
+        groups = self.fields["secret_groups"]
+        assert isinstance(groups, forms.ModelMultipleChoiceField)
+        groups.queryset = SecretGroup.objects.in_workspace(self.workspace)
+        self.has_groups = groups.queryset.exists()
         cloud = cloud_of(self.workspace.cloud_configuration)
         try:
             types, releases = cloud.instance_types(self.workspace.region), cloud.releases()
@@ -276,6 +287,8 @@ class JobForm(forms.Form):
             names -= {"file"}
         if source is not SourceType.SQL:
             names -= {"sql"}
+        if not self.has_groups:
+            names -= {"secret_groups"}
         if code is not CodeType.SQL:
             names -= {"parameters"}
         else:
@@ -392,6 +405,7 @@ class JobForm(forms.Form):
             parameters=given("parameters", {}),
             arguments=given("arguments", []),
             environment=values["environment"],
+            secret_groups=list(values["secret_groups"]),
             mode=LaunchMode(given("mode", "") or LaunchMode.SPAWN),
             retry=Retry(values["retries"], values["retry_delay_minutes"], values["retry_on_timeout"]),
             timeout_minutes=values["timeout_minutes"],
@@ -450,6 +464,7 @@ def initial_of(spec: JobSpec, place: Place | None) -> dict[str, Any]:
         "parameters": dict(spec.parameters),
         "arguments": list(spec.arguments),
         "environment": dict.fromkeys(spec.environment, KEPT),
+        "secret_groups": list(spec.secret_groups),
         "mode": spec.mode.value,
         "timeout_minutes": spec.timeout_minutes,
         "retries": spec.retry.count,

@@ -25,7 +25,7 @@ class Log:
 
     def __init__(self, workspace: Workspace, run: Run, attempt: RunAttempt, stream: LogStream) -> None:
         self.cloud, self.run, self.attempt, self.stream = cloud_of(workspace.cloud_configuration), run, attempt, stream
-        self.masker = Masker(secret_values(run))
+        self.masker = Masker(secret_values(attempt))
 
     @property
     def ended(self) -> bool:

@@ -26,9 +26,10 @@ from clusters import services as clusters
 from clusters.models import Cluster, ClusterStatus
 from clusters.services import ACTIONS
 from jobs import exits, services
+from jobs.environment import environment_of, seal_secrets
 from jobs.models import TRANSITIONS, Run, RunAttempt, RunReason, RunStatus, RunTarget
 from jobs.prepare import discard, is_fetched, prepare
-from portal import crypto, events, queue
+from portal import events, queue
 from portal.clouds.base import (
     Cloud,
     CloudError,
@@ -109,7 +110,7 @@ class RunMachine(Machine[Run]):
         mine = row.cluster.free or row.cluster.busy_with == row.pk
         if not mine and not is_fetched(row):
             return self._wait(row)
-        environment = crypto.unseal(row.environment)
+        environment = environment_of(row)
         prepared = prepare(row, cloud, environment)
         if prepared is None:
             return Step({**row.handle, "fetching": True}, Pending(FETCH_LOOK))
@@ -203,6 +204,7 @@ class RunMachine(Machine[Run]):
             defaults={
                 "handle": row.handle,
                 "workers": row.workers,
+                "secrets": seal_secrets(row),
                 "started_at": now,
                 **row.handle.get("source", {}),
             },

@@ -18,7 +18,16 @@ from workspaces.models import Workspace
 
 SHOWN = (
     *("name", "description", "code_type", "source_type", "source_location", "source_reference", "file", "sql"),
-    *("parameters", "arguments", "environment_keys", "mode", "retries", "retry_delay_minutes", "retry_on_timeout"),
+    *(
+        "parameters",
+        "arguments",
+        "environment_keys",
+        "secret_groups",
+        "mode",
+        "retries",
+        "retry_delay_minutes",
+        "retry_on_timeout",
+    ),
     *("timeout_minutes", "auto_resume", "pause_on_finish", "tags", "new_cluster"),
 )
 """What of a template the audit log tells; values of the environment and tokens are secrets."""

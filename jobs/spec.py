@@ -10,6 +10,7 @@ from typing import Any
 
 from clusters.models import Cluster
 from portal.clouds.base import LaunchMode
+from workspaces.models import SecretGroup
 
 
 class CodeType(StrEnum):
@@ -82,8 +83,7 @@ class JobSpec:
     auto_resume: bool = True
     pause_on_finish: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
-    catalog: Any = None
-    secret_groups: Sequence[Any] = ()
+    secret_groups: Sequence[SecretGroup] = ()
 
     def changed(self, **changes: Any) -> JobSpec:
         """The same job with some things otherwise."""

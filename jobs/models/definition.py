@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django.db import models
 
 from jobs.spec import CodeType, JobSpec, Retry, Source, SourceType
 from portal import crypto
 from portal.clouds.base import LaunchMode
+from workspaces.models import SecretGroup
 
 
 def _choices(kinds: Iterable[Any]) -> list[tuple[str, str]]:
@@ -17,7 +19,11 @@ def _choices(kinds: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 class JobDefinition(models.Model):
-    """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only."""
+    """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only.
+
+    ``secret_groups`` are ids with the names they had, the later winning over the earlier; their values are read at the
+    start of each attempt.
+    """
 
     code_type = models.CharField(max_length=10, choices=_choices(CodeType), default=CodeType.PYTHON.value)
     source_type = models.CharField(max_length=10, choices=_choices(SourceType), default=SourceType.WORKSPACE.value)
@@ -31,6 +37,7 @@ class JobDefinition(models.Model):
     arguments = models.JSONField(default=list, blank=True)
     environment = models.TextField(blank=True, editable=False)
     environment_keys = models.JSONField(default=list, blank=True)
+    secret_groups = models.JSONField(default=list, blank=True)
     mode = models.CharField(max_length=10, choices=_choices(LaunchMode), default=LaunchMode.SPAWN.value)
     retries = models.PositiveSmallIntegerField(default=0)
     retry_delay_minutes = models.PositiveIntegerField(default=1)
@@ -39,6 +46,8 @@ class JobDefinition(models.Model):
     auto_resume = models.BooleanField(default=True)
     pause_on_finish = models.BooleanField(default=False)
     tags = models.JSONField(default=dict, blank=True)
+
+    workspace_id: UUID
 
     class Meta:
         abstract = True
@@ -57,6 +66,7 @@ class JobDefinition(models.Model):
         self.arguments = list(spec.arguments)
         self.environment = crypto.seal(dict(spec.environment)) if spec.environment else ""
         self.environment_keys = sorted(spec.environment)
+        self.secret_groups = [{"id": str(group.pk), "name": group.name} for group in spec.secret_groups]
         self.mode = spec.mode.value
         self.retries = spec.retry.count
         self.retry_delay_minutes = spec.retry.delay_minutes
@@ -76,6 +86,7 @@ class JobDefinition(models.Model):
             parameters=self.parameters,
             arguments=self.arguments,
             environment=crypto.unseal(self.environment),
+            secret_groups=self.groups(),
             mode=LaunchMode(self.mode),
             retry=Retry(self.retries, self.retry_delay_minutes, self.retry_on_timeout),
             timeout_minutes=self.timeout_minutes,
@@ -83,6 +94,12 @@ class JobDefinition(models.Model):
             pause_on_finish=self.pause_on_finish,
             tags=self.tags,
         )
+
+    def groups(self) -> list[SecretGroup]:
+        """The groups of secrets that are still there, in their order."""
+        ids = [given["id"] for given in self.secret_groups]
+        found = {str(group.pk): group for group in SecretGroup.objects.filter(workspace=self.workspace_id, pk__in=ids)}
+        return [found[each] for each in ids if each in found]
 
     def source(self) -> Source:
         """Where the code comes from, with its token."""

@@ -221,6 +221,7 @@ class RunAttempt(models.Model):
     reason = models.CharField(max_length=30, choices=RunReason.choices, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     detail = models.CharField(max_length=500, blank=True)
+    secrets = models.TextField(blank=True, editable=False, help_text="What its logs must not show, sealed.")
 
     objects = RunAttemptQuerySet.as_manager()
 
