@@ -30,6 +30,11 @@ class Fire:
     local: datetime
     note: str = ""
 
+    @property
+    def clock(self) -> str:
+        """What the schedule's own clock shows; a template would turn it into UTC."""
+        return f"{self.local:%a %d %b %Y, %H:%M}"
+
 
 @lru_cache(maxsize=1)
 def time_zones() -> list[str]:

@@ -228,6 +228,10 @@ class JobForm(forms.Form):
             types, releases, self.list_error = [], [], error
         self._choices("instance_type", [(kind.name, label_of(kind)) for kind in types])
         self._choices("release", [(release.version, f"Bodo {release.version}") for release in releases])
+        relevant = self.relevant()
+        needed = {"location", "file", "sql", "cluster", "instance_type", "instances", "release"} & relevant
+        for name in needed if self.source is not SourceType.S3 else needed - {"file"}:
+            self.fields[name].required = True  # what else is asked for is not, and says nothing of what was left out
         labels = {
             SourceType.GIT: ("Repository", "https://github.com/team/jobs.git", "Branch, tag or commit"),
             SourceType.URL: ("Address", "https://example.org/job.py", ""),
@@ -332,9 +336,6 @@ class JobForm(forms.Form):
         relevant = self.relevant()
         for name in [name for name in self.errors if name not in relevant and name != "__all__"]:
             del self._errors[name]
-        for name in ("location", "sql", "cluster", "instance_type", "instances", "release"):
-            if name in relevant and name not in self.errors and not values.get(name):
-                self.add_error(name, ValidationError("Fill this in.", code="required"))
         if "location" in relevant and "location" not in self.errors:
             self._check_location(values["location"].strip())
         if "file" in relevant and "file" not in self.errors:

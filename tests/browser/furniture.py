@@ -33,6 +33,7 @@ from jobs.models import Run  # noqa: E402
 from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
+from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
 from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
@@ -199,6 +200,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_people(owner, workspace.organization, LONG),
         **fill_security(workspace.organization),
         **fill_vault(owner, workspace, long, LONG),
+        **fill_jobs(owner, running),
     }
 
 

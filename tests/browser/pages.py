@@ -30,6 +30,7 @@ class PageToSee:
 
 
 COMPLETE = "[data-log-note]:text('Complete.')"
+COMPLETE_EMPTY = "[data-log-note]:text('Nothing was written')"
 PAGES: dict[str, PageToSee] = {
     "home": PageToSee("/", STRANGER),
     "sign-in": PageToSee("/accounts/login/", STRANGER),
@@ -115,6 +116,18 @@ PAGES: dict[str, PageToSee] = {
     "run-running": PageToSee("/w/{workspace}/jobs/{running_run}/", ready="[data-log-note]:text('Live.')"),
     "run-failed": PageToSee("/w/{workspace}/jobs/{failed_run}/", ready="[data-log-note]:text('Nothing was written')"),
     "run-long": PageToSee("/w/{workspace}/jobs/{long_run}/", ready="[data-log-note]:text('Nothing was written')"),
+    "run-retried": PageToSee("/w/{workspace}/jobs/{retried_run}/", ready=COMPLETE_EMPTY),
+    "templates": PageToSee("/w/{workspace}/jobs/templates/"),
+    "templates-empty": PageToSee("/w/{empty}/jobs/templates/"),
+    "template": PageToSee("/w/{workspace}/jobs/templates/{template}/"),
+    "template-new": PageToSee("/w/{workspace}/jobs/templates/new/"),
+    "template-source": PageToSee("/w/{workspace}/jobs/templates/{template}/edit/?step=source"),
+    "template-options": PageToSee("/w/{workspace}/jobs/templates/{template}/edit/?step=advanced"),
+    "template-cluster": PageToSee("/w/{workspace}/jobs/templates/{template}/edit/?step=cluster"),
+    "schedules": PageToSee("/w/{workspace}/jobs/schedules/"),
+    "schedules-empty": PageToSee("/w/{empty}/jobs/schedules/"),
+    "schedule": PageToSee("/w/{workspace}/jobs/schedules/{schedule}/"),
+    "schedule-edit": PageToSee("/w/{workspace}/jobs/schedules/{schedule}/edit/"),
     "secrets": PageToSee("/w/{workspace}/secrets/"),
     "secrets-empty": PageToSee("/w/{empty}/secrets/"),
     "secrets-long": PageToSee("/w/{long}/secrets/"),

@@ -22,6 +22,13 @@ def test_a_fixed_time_that_the_clock_jumps_over_runs_right_after_the_jump() -> N
     assert local("30 2 * * *", "Europe/Berlin", SPRING, 3) == ["29 03:00 +0200", "30 02:30 +0200", "31 02:30 +0200"]
 
 
+def test_the_page_shows_the_schedules_own_clock() -> None:
+    from django.template.loader import render_to_string
+
+    page = render_to_string("jobs/_ahead.html", {"ahead": cron.preview("30 2 * * *", "Asia/Tokyo", AUTUMN, 1)})
+    assert "Sun 25 Oct 2026, 02:30" in page
+
+
 def test_a_fixed_time_in_the_hour_that_comes_twice_runs_once() -> None:
     assert local("30 2 * * *", "Europe/Berlin", AUTUMN, 2) == ["25 02:30 +0200", "26 02:30 +0100"]
 
