@@ -15,16 +15,18 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from accounts import lockout, services_lockout, services_security
+from accounts import lockout, services_lockout, services_security, sso
 from accounts.addresses import clean_email
 from accounts.audit import actor_of
 from accounts.models import PendingSignup, User
 from accounts.views_lockout import locked_out
+from accounts.views_sso import sso_demanded
 from portal import mail
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Sign-up can be closed by the operator; mail goes through the outbox."""
+    """Sign-up can be closed by the operator, and an organization can ask for its own provider; mail goes through the
+    outbox."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -76,6 +78,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         if lockout.is_locked(user):
             services_lockout.lock_user(actor=services_lockout.DORMANCY, user=user)
             return locked_out(request)
+        if sso.METHOD not in (how.get("signal_kwargs") or {}) and (connection := sso.demanded_of(user)):
+            return sso_demanded(request, connection, user)
         response: HttpResponse | None = super().pre_login(request, user, **how)
         return response
 

@@ -8,6 +8,7 @@ from accounts import (
     admin_organizations,
     admin_sign_in,
     admin_sign_up,
+    admin_sso,
     admin_tokens,
     admin_users,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "admin_organizations",
     "admin_sign_in",
     "admin_sign_up",
+    "admin_sso",
     "admin_tokens",
     "admin_users",
 ]

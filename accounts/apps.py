@@ -18,6 +18,7 @@ class AccountsConfig(AppConfig):
             services_marketplace,
             services_signup,
             sessions,
+            sso_hooks,
             token_hooks,
         )
         from portal import scheduler
@@ -30,5 +31,7 @@ class AccountsConfig(AppConfig):
         scheduler.every(3600, "remove expired sessions", sessions.sweep)
         scheduler.every(3600, "dormancy", services_lockout.sweep)
         scheduler.every(600, "sign-ups", services_signup.sweep)
+        hooks.membership_ended.append(sso_hooks.membership_ended)
+        hooks.organization_deleted.append(sso_hooks.organization_deleted)
         hooks.membership_ended.append(token_hooks.membership_ended)
         hooks.organization_deleted.append(token_hooks.organization_deleted)

@@ -8,6 +8,7 @@ from django.urls import reverse
 from accounts.addresses import shown
 from accounts.audit import Actor
 from accounts.models import Invitation, Organization, User
+from accounts.permissions import OrganizationRole
 from portal import mail
 
 
@@ -50,3 +51,15 @@ def organization_deleted(*, actor: Actor, organization: Organization, owner: Use
         "bills are kept by the operators of this portal.",
         "If you think that this is a mistake, tell them soon.",
     )
+
+
+def domain_approved(*, organization: Organization, domain: str) -> None:
+    """To the owners, who have waited for it."""
+    for owner in User.objects.filter(memberships__organization=organization, memberships__role=OrganizationRole.OWNER):
+        send(
+            owner.email,
+            f"{domain} is approved for single sign-on",
+            f"The operator has approved the domain {domain} for the single sign-on of {organization}. Once it is "
+            "switched on, people with an address there can sign in through your provider:",
+            settings.SITE_URL + reverse("accounts:sso", args=[organization.pk]),
+        )

@@ -10,7 +10,7 @@ from allauth.mfa.models import Authenticator
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
-from accounts import impersonation
+from accounts import impersonation, sso
 from accounts.models import Organization, User
 from portal.crypto import seal, unseal
 from portal.errors import UserError
@@ -55,12 +55,13 @@ class SecondFactorNeededError(UserError):
 def demand_second_factor(request: HttpRequest, organization: Organization) -> None:
     """Raise SecondFactorNeededError where the organization asks for one and the sender of a request has none.
 
-    Staff who act as a person are not asked: they have signed in as themselves.
+    Who came through the organization's own provider is not asked: that one sees to it. Nor are staff who act as a
+    person: they have signed in as themselves.
     """
     if not organization.require_second_factor or impersonation.SESSION_KEY in request.session:
         return
     assert isinstance(request.user, User)
-    if not has_second_factor(request.user):
+    if not (sso.signed_in_through(request, organization) or has_second_factor(request.user)):
         raise SecondFactorNeededError(organization)
     request.session.pop(WAY_BACK, None)
 

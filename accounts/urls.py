@@ -14,6 +14,8 @@ from accounts import (
     views_people,
     views_security,
     views_signup,
+    views_sso,
+    views_sso_settings,
     views_tokens,
 )
 
@@ -56,6 +58,18 @@ urlpatterns = [
         "o/<uuid:organization>/settings/second-factor/",
         views_security.second_factor_required,
         name="second_factor_required",
+    ),
+    path("sso/", views_sso.start, name="sso_start"),
+    path("sso/<uuid:tenant>/callback/", views_sso.callback, name="sso_callback"),
+    path("o/<uuid:organization>/settings/sso/", views_sso_settings.sso_settings, name="sso"),
+    path("o/<uuid:organization>/settings/sso/test/", views_sso_settings.sso_test, name="sso_test"),
+    path("o/<uuid:organization>/settings/sso/policy/", views_sso_settings.sso_policy, name="sso_policy"),
+    path("o/<uuid:organization>/settings/sso/remove/", views_sso_settings.sso_remove, name="sso_remove"),
+    path("o/<uuid:organization>/settings/sso/domains/", views_sso_settings.sso_domain_add, name="sso_domain_add"),
+    path(
+        "o/<uuid:organization>/settings/sso/domains/<int:domain>/remove/",
+        views_sso_settings.sso_domain_remove,
+        name="sso_domain_remove",
     ),
     path("o/<uuid:organization>/settings/delete/", views_organizations.delete, name="organization_delete"),
     path("o/<uuid:organization>/leave/", views_people.leave, name="leave"),

@@ -213,6 +213,7 @@ PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")
 ACCOUNT_RATE_LIMITS = {  # beside allauth's own
     "activation": "6/h/key,20/m/ip",
     "marketplace": "30/m/ip",
+    "sso": "30/m/ip",
     "invite": "500/h/key",  # by organization
     "invited": "5/h/key",  # by address, whoever invites it
 }

@@ -14,6 +14,14 @@ from accounts.models.people import (
     UserQuerySet,
 )
 from accounts.models.signup import PendingSignup, PendingSignupQuerySet
+from accounts.models.sso import (
+    FormerMember,
+    SsoConnection,
+    SsoConnectionQuerySet,
+    SsoDomain,
+    SsoDomainQuerySet,
+    SsoIdentity,
+)
 from accounts.models.tokens import ApiToken, ApiTokenQuerySet
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "AuditEvent",
     "AuditEventQuerySet",
     "AuditSeal",
+    "FormerMember",
     "Impersonation",
     "ImpersonationQuerySet",
     "Invitation",
@@ -37,6 +46,11 @@ __all__ = [
     "OrganizationQuerySet",
     "PendingSignup",
     "PendingSignupQuerySet",
+    "SsoConnection",
+    "SsoConnectionQuerySet",
+    "SsoDomain",
+    "SsoDomainQuerySet",
+    "SsoIdentity",
     "SubscriptionState",
     "User",
     "UserManager",

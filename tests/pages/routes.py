@@ -115,6 +115,18 @@ ROUTES: dict[str, Route] = {
     "accounts:invitation_accept": Route(public=True, in_tenant=False, get=False, form={}, refusals=frozenset({403})),
     "accounts:invitation_decline": Route(public=True, in_tenant=False, get=False, form={}, refusals=frozenset({403})),
     "accounts:invitation_sign_up": Route(public=True, in_tenant=False, get=False, form=JOIN),
+    "accounts:sso_start": Route(
+        public=True, in_tenant=False, form={"email": "ada@nobody.example"}, refusals=frozenset({422})
+    ),
+    "accounts:sso_callback": Route(public=True, in_tenant=False, refusals=frozenset({400})),
+    "accounts:sso": Route(
+        OWNERS, form={"issuer": "https://127.0.0.1:9", "client_id": "portal", "client_secret": "sesame"}
+    ),
+    "accounts:sso_test": Route(OWNERS, get=False, form={}),
+    "accounts:sso_policy": Route(OWNERS, get=False, form={}),
+    "accounts:sso_remove": Route(OWNERS, get=False, form={}),
+    "accounts:sso_domain_add": Route(OWNERS, get=False, form={"domain": "fresh.example"}),
+    "accounts:sso_domain_remove": Route(OWNERS, get=False, form={}),
     "accounts:people": Route(),
     "accounts:invitations": Route(MANAGERS),
     "accounts:invite": Route(MANAGERS, form={"emails": "new@example.com, other@example.com", "role": "ADMIN"}),
