@@ -9,9 +9,12 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        """Make the periodic work known, and what happens when people and organizations go."""
+        """Make the periodic work known, what happens when people and organizations go, and our checks."""
+        from django.core.checks import Tags, register
+
         from accounts import (
             audit_search,
+            checks,
             hooks,
             services_impersonation,
             services_lockout,
@@ -35,3 +38,4 @@ class AccountsConfig(AppConfig):
         hooks.organization_deleted.append(sso_hooks.organization_deleted)
         hooks.membership_ended.append(token_hooks.membership_ended)
         hooks.organization_deleted.append(token_hooks.organization_deleted)
+        register(checks.sandbox_in_the_open, Tags.security, deploy=True)

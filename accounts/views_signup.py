@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from accounts import activation, limits, services_signup, terms
 from accounts.access import public_view
@@ -53,8 +54,7 @@ def send_again(request: HttpRequest) -> HttpResponse:
         return refused
     services_signup.send_again(email=email)
     request.session[SENT_TO] = email
-    messages.success(request, f"An e-mail to {email} is on its way.")
-    return redirect("account_email_verification_sent")
+    return redirect(reverse("account_email_verification_sent") + "?again=1")
 
 
 @public_view(("GET", "HEAD", "POST"))

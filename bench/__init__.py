@@ -1,6 +1,6 @@
 """What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
 
-from bench import jobs, lists, stack
+from bench import accounts, jobs, lists, stack
 from bench.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -8,6 +8,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for benchmark in (
         Benchmark("list_clusters_10k", "ms", 50, lists.clusters),
         Benchmark("list_runs_100k", "ms", 50, lists.runs),
+        Benchmark("signin_page", "ms", 50, accounts.sign_in_page),
         Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
         Benchmark("job_end_to_page", "ms", 300, jobs.end_to_page),
         Benchmark("idle_rss", "MB", 500, stack.idle_memory),

@@ -227,8 +227,8 @@ def _worst(client: Any, path: str, pages: dict[str, str]) -> Measurement:
     floors: dict[str, list[float]] = {name: [] for name in pages}
     for turn in range(WARM_UP + REPEATS):
         for name, query in pages.items():
-            took = _milliseconds(_get, client, path + query)
-            bare = _milliseconds(_replay, statements[name])
+            took = milliseconds(get, client, path + query)
+            bare = milliseconds(_replay, statements[name])
             if turn >= WARM_UP:
                 times[name].append(took)
                 floors[name].append(bare)
@@ -241,13 +241,14 @@ def _worst(client: Any, path: str, pages: dict[str, str]) -> Measurement:
     return Measurement(times[worst], floors[worst], notes)
 
 
-def _milliseconds(call: Callable[..., None], *arguments: Any) -> float:
+def milliseconds(call: Callable[..., None], *arguments: Any) -> float:
+    """How long a call takes."""
     began = time.perf_counter()
     call(*arguments)
     return (time.perf_counter() - began) * 1000
 
 
-def _get(client: Any, address: str) -> None:
+def get(client: Any, address: str) -> None:
     """One request as the server handles it, with a connection from the pool and back."""
     from django.db import close_old_connections
 
@@ -267,7 +268,7 @@ def _statements(client: Any, address: str) -> list[tuple[str, Any]]:
         statements.append((sql, parameters))
         return execute(sql, parameters, many, context)
 
-    _get(client, address)
+    get(client, address)
     with connection.execute_wrapper(note):
         client.get(address)
     return statements

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from accounts.access import OrganizationRequest, organization_view
-from accounts.models import Organization
+from accounts.models import MarketplaceSubscription, Organization
 from accounts.permissions import Perm
 from billing import dashboard, metering
 
@@ -33,5 +33,6 @@ def billing(request: OrganizationRequest, organization: Organization) -> HttpRes
         "by_cluster": [asdict(line) for line in shown.by_cluster],
         "intervals": shown.intervals[:200],
         "currency": "USD",
+        "subscription": MarketplaceSubscription.objects.in_organization(organization).first(),
     }
     return render(request, "billing/dashboard.html", context)

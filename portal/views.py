@@ -26,7 +26,7 @@ TITLES = {
     410: "This link no longer works",
     413: "That is too large",
     422: "Something needs your attention",
-    429: "Not so fast",
+    429: "Too many tries",
     500: "Something went wrong on our side",
     502: "The cloud said no",
     503: "Back in a moment",

@@ -3,7 +3,12 @@
 from accounts.models.audit import PLATFORM, ActorKind, AuditEvent, AuditEventQuerySet, AuditSeal
 from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
 from accounts.models.invitations import Invitation, InvitationQuerySet, InvitationStatus
-from accounts.models.marketplace import MarketplaceRegistration, MarketplaceSubscription, SubscriptionState
+from accounts.models.marketplace import (
+    MarketplaceRegistration,
+    MarketplaceSubscription,
+    MarketplaceSubscriptionQuerySet,
+    SubscriptionState,
+)
 from accounts.models.people import (
     Membership,
     MembershipQuerySet,
@@ -40,6 +45,7 @@ __all__ = [
     "InvitationStatus",
     "MarketplaceRegistration",
     "MarketplaceSubscription",
+    "MarketplaceSubscriptionQuerySet",
     "Membership",
     "MembershipQuerySet",
     "Organization",

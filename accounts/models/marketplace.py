@@ -17,6 +17,14 @@ class SubscriptionState(models.TextChoices):
     ACTIVE = "ACTIVE", "Linked"
 
 
+class MarketplaceSubscriptionQuerySet(models.QuerySet["MarketplaceSubscription"]):
+    """Subscriptions."""
+
+    def in_organization(self, organization: Organization) -> MarketplaceSubscriptionQuerySet:
+        """What pays for an organization: one at most."""
+        return self.filter(organization=organization, state=SubscriptionState.ACTIVE)
+
+
 class MarketplaceSubscription(models.Model):
     """What a customer of AWS Marketplace has bought of us.
 
@@ -37,6 +45,8 @@ class MarketplaceSubscription(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     linked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MarketplaceSubscriptionQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -79,6 +79,8 @@ def test_a_buyer_becomes_the_owner_of_a_subscribed_organization(browser: Client)
     subscription = MarketplaceSubscription.objects.get()
     assert (subscription.organization, subscription.state, subscription.customer) == (organization, "ACTIVE", ACCOUNT)
     assert subscription.sandbox
+    bill = browser.get(f"/o/{organization.pk}/billing/").content.decode()
+    assert f"Subscribed through AWS Marketplace (sandbox), account {ACCOUNT}." in bill
     verbs = list(AuditEvent.objects.order_by("number").values_list("verb", flat=True))
     assert verbs == [
         "marketplace_registration.create",
