@@ -13,10 +13,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import audit, services, services_organizations, services_people
-from accounts.admin_base import AuditedAdmin
-from accounts.models import Membership, Organization
+from accounts.admin_base import AuditedAdmin, WithAudit
+from accounts.models import Invitation, Membership, Organization
 from accounts.permissions import OrganizationRole
-from portal.admin import Task, link, link_to_list
+from portal.admin import LookOnlyAdmin, Task, link, link_to_list
 
 MANAGERS = 20
 """How many owners and admins are named on the page."""
@@ -156,3 +156,17 @@ class MembershipAdmin(AuditedAdmin[Membership]):
     def email(self, membership: Membership) -> str:
         """The person's."""
         return membership.user.email
+
+
+@admin.register(Invitation)
+class InvitationAdmin(WithAudit[Invitation], LookOnlyAdmin[Invitation]):
+    """Who was invited where, and what became of it. The links exist only in the mail."""
+
+    list_display = ["email", "organization", "workspace", "role", "status", "invited_by", "sent_at", "expires_at"]
+    list_filter = ["status", "role"]
+    list_select_related = ["organization", "workspace", "invited_by"]
+    search_fields = ["email", "organization__name", "invited_by__email"]
+    ordering = ["-sent_at"]
+    fields = ["email", "organization", "workspace", "role", "workspace_role", "status", "invited_by", "created_at"]
+    fields += ["sent_at", "expires_at", "closed_at", "accepted_by"]
+    readonly_fields = ["status"]

@@ -7,6 +7,7 @@ class AccountsConfig(AppConfig):
     """Users, organizations, memberships, permissions and the audit log."""
 
     name = "accounts"
+    verbose_name = "People"
 
     def ready(self) -> None:
         """Make the periodic work known, what happens when people and organizations go, and our checks."""

@@ -28,8 +28,7 @@ from accounts.audit import actor_of
 from accounts.models import Impersonation, User
 from accounts.permissions import Perm
 from accounts.services_impersonation import TIME_IS_UP, end_impersonation, why_not
-from portal.errors import UserError
-from portal.views import explained
+from portal.views import error_page
 
 SESSION_KEY = "impersonation"
 WITHHELD = frozenset({Perm.ORG_MANAGE})
@@ -121,15 +120,14 @@ class ImpersonationMiddleware:
             if request.method == "POST":
                 leave(request, row, "the staff member signed out")
             return None
-        return explained(
+        return error_page(
             request,
-            UserError(
-                "NotWhileImpersonating",
-                f"You act as {row.person}, and this page is for {row.person} alone.",
-                "Passwords, addresses, second factors, sessions, tokens, single sign-on, owners and the operator's "
-                "pages are closed to staff who act as somebody else. Stop acting first.",
-                status=403,
-            ),
+            403,
+            title="Not while you act as somebody else",
+            code="NotWhileImpersonating",
+            message=f"You act as {row.person}, and this is for {row.person} alone.",
+            hint="Passwords, addresses, second factors, sessions, tokens, secrets, single sign-on, owners and the "
+            "operator's pages are closed to staff who act as somebody else. Stop acting first.",
         )
 
 

@@ -62,9 +62,12 @@ class UserManager(BaseUserManager["User"]):
         """
         from allauth.account.models import EmailAddress
 
+        from accounts import audit
+
         with transaction.atomic():
             user = self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
             EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+            audit.record(audit.system("createsuperuser"), "user.create_superuser", user, organization=None)
         return user
 
     def get_by_natural_key(self, username: str | None) -> User:

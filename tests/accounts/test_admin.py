@@ -119,6 +119,7 @@ def test_the_first_superuser_needs_no_mail() -> None:
     """Who can run commands on the machine has proved enough; mail may not work yet."""
     user = User.objects.create_superuser("First@example.org", PASSWORD)
     assert EmailAddress.objects.get(user=user).verified
+    assert AuditEvent.objects.get(verb="user.create_superuser").actor_kind == "system"
     browser = Client(REMOTE_ADDR="10.9.9.1")
     browser.post("/accounts/login/", {"login": "first@example.org", "password": PASSWORD})
     browser.post(reverse("accounts:terms"), {"accept_terms": "on"})

@@ -34,6 +34,7 @@ from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
+from tests.browser.furniture_operator import fill_operator  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
 from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
@@ -198,6 +199,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         "newcomer_organization": str(Organization.objects.of(newcomer).get().pk),
         **failed,
         **fill_people(owner, workspace.organization, LONG),
+        **fill_operator(workspace.organization),
         **fill_security(workspace.organization),
         **fill_vault(owner, workspace, long, LONG),
         **fill_jobs(owner, running),

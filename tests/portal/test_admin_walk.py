@@ -28,6 +28,7 @@ from accounts.models import (
     AuditEvent,
     AuditSeal,
     Impersonation,
+    Invitation,
     MarketplaceRegistration,
     MarketplaceSubscription,
     Membership,
@@ -48,6 +49,7 @@ from tests.factories import (
     add_to_workspace,
     make_cluster,
     make_configuration,
+    make_invitation,
     make_organization,
     make_run,
     make_template,
@@ -126,6 +128,11 @@ def secret() -> Secret:
     return Secret.objects.create(group=group, name="Name", sealed=NOT_SHOWN)
 
 
+def invitation() -> Invitation:
+    number = next(_numbers)
+    return make_invitation(make_organization(), f"{number}@example.org", make_user(), f"{NOT_SHOWN}{number}")
+
+
 def membership() -> Membership:
     return add_to_organization(make_organization(), make_user(), OrganizationRole.MEMBER)
 
@@ -137,6 +144,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Impersonation: impersonation,
     AuditEvent: lambda: record(SYSTEM, "x.y", make_user(), organization=make_organization()),
     AuditSeal: seal,
+    Invitation: invitation,
     ApiToken: lambda: make_token(make_user(), make_organization(), secret_end=NOT_SHOWN[:4], secret_hash=NOT_SHOWN),
     PendingSignup: make_pending,
     MarketplaceSubscription: lambda: MarketplaceSubscription.objects.create(
@@ -287,6 +295,7 @@ def test_no_field_of_a_page_is_a_secret(rf: RequestFactory, root: User, model: t
 
 
 HANDS_OFF = {
+    Invitation,
     *(Secret, SecretGroup),
     ApiToken,
     *(PendingSignup, MarketplaceSubscription, MarketplaceRegistration),
