@@ -22,6 +22,7 @@ nor are ``keys``, which are names."""
 
 _LOOKS_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|\bgh[pousr]_\w{20,}"
+    r"|\bbodo_secret_\w"
 )
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")

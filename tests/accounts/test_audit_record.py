@@ -112,6 +112,7 @@ def test_whether_there_is_a_secret_may_be_known() -> None:
     [
         "-----BEGIN RSA PRIVATE KEY-----\nMIIE",
         "AKIAIOSFODNN7EXAMPLE",
+        f"curl -u bodo_id_1:bodo_secret_{'5e' * 32}",
         "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl",
         "ghp_0123456789abcdefghij0123456789abcdef",
     ],

@@ -31,7 +31,7 @@ def test_make_copy_and_revoke_a_token(page: Page, tenant: Tenant, place: str) ->
         expect(drawer.get_by_text("Copied")).to_be_visible()
         secret = drawer.get_by_label("Secret", exact=True).input_value()
         assert page.evaluate("navigator.clipboard.readText()") == secret
-        client_id = drawer.get_by_label("Client id").input_value()
+        client_id = drawer.get_by_label("Client id", exact=True).input_value()
         drawer.get_by_role("link", name="Done").click()
         row = page.get_by_role("row", name="Airflow")
         expect(row).to_contain_text(client_id)
