@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import httpx
@@ -93,9 +94,8 @@ class _Bench:
 
     def form(self, name: str, arguments: str) -> Form:
         """The form of a run, filled in."""
-        form = self.browser.get(f"/w/{self.workspace}/jobs/new/").form("Run job")
-        form["Run name"] = name
-        form["File"] = self.file
+        asked = urlencode({"name": name, "file": self.file, "step": "advanced"})
+        form = self.browser.get(f"/w/{self.workspace}/jobs/new/?{asked}").form("Run job")
         form["Arguments"] = arguments
         return form
 

@@ -217,6 +217,8 @@ class JobForm(forms.Form):
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = Cluster.objects.in_workspace(self.workspace).usable().order_by("name")
         field.empty_label = "Choose a cluster"
+        if not self.for_template and not self.initial.get("cluster"):
+            self.initial["cluster"] = field.queryset.values_list("pk", flat=True).first()
         groups = self.fields["secret_groups"]
         assert isinstance(groups, forms.ModelMultipleChoiceField)
         groups.queryset = SecretGroup.objects.in_workspace(self.workspace)

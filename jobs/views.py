@@ -80,7 +80,7 @@ def row(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRespo
 @workspace_view(Perm.JOB_EDIT, ("GET", "HEAD", "POST"))
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Submit a run: of a job described now, of a template with changes (``?template=``), or again (``?run=``)."""
-    initial: dict[str, Any] = {"file": request.GET.get("file", ""), "cluster": request.GET.get("cluster", "")}
+    initial: dict[str, Any] = {name: request.GET.get(name, "") for name in ("name", "file", "cluster")}
     initial["code_type"] = request.GET.get("code", "PYTHON")
     template, kept = None, None
     if asked := request.GET.get("template"):

@@ -215,11 +215,14 @@ class Story:
 
     def run_job(self, name: str, file: str, mode: str, step: Step) -> str:
         """Submit a file, print its log as it grows, and return all of it. Raises PageError unless it SUCCEEDED."""
-        form = self.browser.get(self.workspace_page).click("Jobs").click("Run job").form("Run job")
+        form = self.browser.get(self.workspace_page).click("Jobs").click("Run job").form("Next: Source")
         form["Run name"] = name
-        form["Cluster"] = "demo"
+        form = form.submit().form("Next: Options")
         form["File"] = file
+        form = form.submit().form("Next: Cluster")
         form["mode"] = mode
+        form = form.submit().form("Run job")
+        form["Cluster"] = "demo"
         page = form.submit()
         log = Log(self.browser, urljoin(page.address, str(page.select("[data-log]")["data-log"])))
 

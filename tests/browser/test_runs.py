@@ -70,12 +70,14 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(
     page.get_by_role("link", name="Run job").click()
     drawer = page.get_by_role("dialog")
     drawer.get_by_label("Run name").fill("<b>mine</b>")
+    drawer.get_by_role("button", name="Next: Source").click()
     file = drawer.get_by_role("textbox", name="File")
     file.fill("missing.py")
     with stays_loaded(page):
         drawer.get_by_role("button", name="Run job").click()
         expect(file).to_have_accessible_description(re.compile("missing.py"))
     expect(file).to_be_focused()
+    drawer.get_by_role("button", name="Back").click()
     expect(drawer.get_by_label("Run name")).to_have_value("<b>mine</b>")
 
     page.keyboard.press("Escape")

@@ -58,6 +58,7 @@ def test_the_main_job_with_plain_forms(watched: Watched, tenant: Tenant) -> None
 
     page.get_by_role("link", name="Run job").click()
     page.get_by_label("Run name").fill("plain run")
+    page.get_by_role("button", name="Next: Source").click()
     page.get_by_role("textbox", name="File").fill("job.py")
     page.get_by_role("button", name="Run job").click()
     reload_until(page, "RUNNING")
