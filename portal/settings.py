@@ -280,6 +280,7 @@ PORTAL_MACHINE_ROOT = Path(os.environ.get("PORTAL_MACHINE_ROOT", PORTAL_HOME / "
 PORTAL_PRIVATE_ADDRESSES = flag("PORTAL_PRIVATE_ADDRESSES", False)
 PORTAL_SOURCE_LIMIT_MB = int(os.environ.get("PORTAL_SOURCE_LIMIT_MB", "512"))
 PORTAL_S3_ENDPOINT = os.environ.get("PORTAL_S3_ENDPOINT", "")
+CATALOG_ENDPOINTS: dict[str, str] = {}  # by kind, for tests: where a server of their own stands for the service
 
 # --- the rest -------------------------------------------------------------------------------------------------------
 

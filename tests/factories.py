@@ -22,6 +22,8 @@ from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
 from portal.crypto import seal
 from workspaces.models import (
+    Catalog,
+    CatalogKind,
     CloudConfiguration,
     Provider,
     Secret,
@@ -180,3 +182,14 @@ def make_secret(workspace: Workspace, values: dict[str, str] | None = None, grou
     values = values or {"TOKEN": "a-token-that-nobody-sees"}
     group = group or SecretGroup.objects.create(workspace=workspace, name=f"Group {next(_count)}")
     return Secret.objects.create(group=group, name=f"Secret {next(_count)}", sealed=seal(values), keys=sorted(values))
+
+
+def make_catalog(workspace: Workspace, secret: dict[str, str] | None = None, **fields: Any) -> Catalog:
+    """A catalog over the workspace's files, unless ``fields`` says otherwise."""
+    values: dict[str, Any] = {
+        "name": f"Catalog {next(_count)}",
+        "kind": CatalogKind.FILESYSTEM,
+        "settings": {"directory": ""},
+        **fields,
+    }
+    return Catalog.objects.create(workspace=workspace, sealed=seal(secret) if secret else "", **values)

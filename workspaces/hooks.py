@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from portal.errors import UserError
-from workspaces.models import Secret, SecretGroup
+from workspaces.models import Catalog, Secret, SecretGroup
 
-Usable = SecretGroup | Secret
+Usable = Catalog | SecretGroup | Secret
 
 uses: list[Callable[[Usable], list[str]]] = []
 """What uses a catalog, a group of secrets or a secret, each as ``template nightly-load``. Asked in the transaction of a

@@ -24,6 +24,7 @@ from portal.clouds.base import Check, CloudError, Files, Target
 from portal.errors import UserError
 from workspaces.clouds import cloud_of, local_cloud
 from workspaces.models import (
+    Catalog,
     CloudConfiguration,
     Provider,
     Secret,
@@ -230,7 +231,7 @@ def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role
 
 @transaction.atomic
 def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
-    """Ask for the removal of a workspace with all its files; the values of its secrets are forgotten at once.
+    """Ask for the removal of a workspace with all its files; the values of secrets are forgotten at once.
 
     Raises UserError(WorkspaceInUse).
     """
@@ -253,6 +254,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
         update_fields=["target", "revision", "attempts", "due_at", "failure_code", "failure_message", "failure_hint"]
     )
     Secret.objects.in_workspace(row).update(sealed="")
+    Catalog.objects.in_workspace(row).update(sealed="")
     audit.record(
         actor,
         "workspace.delete",

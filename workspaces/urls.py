@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workspaces import views, views_files, views_secrets, views_tokens
+from workspaces import views, views_catalogs, views_files, views_secrets, views_tokens
 
 app_name = "workspaces"
 urlpatterns = [
@@ -43,4 +43,10 @@ urlpatterns = [
     path("w/<uuid:workspace>/secrets/groups/<uuid:group>/new/", views_secrets.secret_new, name="secret_new"),
     path("w/<uuid:workspace>/secrets/<uuid:secret>/edit/", views_secrets.secret_edit, name="secret_edit"),
     path("w/<uuid:workspace>/secrets/<uuid:secret>/delete/", views_secrets.secret_delete, name="secret_delete"),
+    path("w/<uuid:workspace>/catalogs/", views_catalogs.catalogs, name="catalogs"),
+    path("w/<uuid:workspace>/catalogs/new/", views_catalogs.catalog_new, name="catalog_new"),
+    path("w/<uuid:workspace>/catalogs/<uuid:catalog>/", views_catalogs.catalog, name="catalog"),
+    path("w/<uuid:workspace>/catalogs/<uuid:catalog>/edit/", views_catalogs.catalog_edit, name="catalog_edit"),
+    path("w/<uuid:workspace>/catalogs/<uuid:catalog>/test/", views_catalogs.catalog_test, name="catalog_test"),
+    path("w/<uuid:workspace>/catalogs/<uuid:catalog>/delete/", views_catalogs.catalog_delete, name="catalog_delete"),
 ]

@@ -131,7 +131,7 @@ def settings(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
         "removal": [
             "The shared filesystem with every file in it",
             "The logs of all runs",
-            "The values of all secrets",
+            "The values of all secrets, and the passwords and keys of catalogs",
             "The definitions of its clusters and runs; what they cost stays on the bill",
         ],
         "blocking_clusters": len(services.clusters_in(workspace)),

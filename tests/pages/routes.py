@@ -96,6 +96,8 @@ SCHEDULE = {
     "enabled": "on",
 }
 
+CATALOG = {"kind": "FILESYSTEM", "name": "sales", "directory": "folder", "description": "", "action": "save"}
+
 ROUTES: dict[str, Route] = {
     "home": Route(public=True, in_tenant=False),
     "healthz": Route(public=True, in_tenant=False),
@@ -169,6 +171,12 @@ ROUTES: dict[str, Route] = {
     "workspaces:files_delete": _lab(EDITORS, get=False, form={"path": "job.py"}),
     "workspaces:files_download": _lab(IN_LAB, query={"path": "job.py"}),
     "workspaces:files_edit": _lab(EDITORS, query={"path": "job.py"}, form={"text": "print(1)\n", "digest": "0"}),
+    "workspaces:catalogs": _lab(IN_LAB),
+    "workspaces:catalog": _lab(IN_LAB),
+    "workspaces:catalog_new": _lab(LAB_ADMINS, form=CATALOG),
+    "workspaces:catalog_edit": _lab(LAB_ADMINS, form=CATALOG),
+    "workspaces:catalog_test": _lab(LAB_ADMINS, get=False, form={}),
+    "workspaces:catalog_delete": _lab(LAB_ADMINS, get=False, form={}),
     "workspaces:secrets": _lab(IN_LAB),
     "workspaces:secret_group_new": _lab(LAB_ADMINS, form={"name": "production", "description": ""}),
     "workspaces:secret_group_edit": _lab(LAB_ADMINS, form={"name": "production", "description": "x"}),

@@ -40,6 +40,7 @@ from tests.factories import (
 from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
+from workspaces import services_catalogs as catalogs
 from workspaces import services_secrets as secrets
 from workspaces.services_tokens import create_workspace_token
 
@@ -297,6 +298,31 @@ WRITES: dict[str, tuple[str, Write]] = {
         "file.delete",
         lambda t, by: workspaces.delete_file(**by, workspace=t.lab.workspace, path="folder"),
     ),
+    "workspaces.services_catalogs.create_catalog": (
+        "catalog.create",
+        lambda t, by: catalogs.create_catalog(
+            **by,
+            workspace=t.lab.workspace,
+            name="warehouse",
+            kind="GLUE",
+            settings={"region": "us-east-1", "warehouse": "s3://bucket/tables"},
+            secret={"access_key_id": "not-in-any-log", "secret_access_key": "not-in-any-log"},
+        ),
+    ),
+    "workspaces.services_catalogs.update_catalog": (
+        "catalog.update",
+        lambda t, by: catalogs.update_catalog(
+            **by, catalog=t.lab.catalog, name="other", settings={"directory": "folder"}, secret=None
+        ),
+    ),
+    "workspaces.services_catalogs.record_test": (
+        "catalog.test",
+        lambda t, by: catalogs.record_test(**by, catalog=t.lab.catalog, checks=[]),
+    ),
+    "workspaces.services_catalogs.delete_catalog": (
+        "catalog.delete",
+        lambda t, by: catalogs.delete_catalog(**by, catalog=t.lab.catalog),
+    ),
     "workspaces.services_secrets.create_group": (
         "secret_group.create",
         lambda t, by: secrets.create_group(**by, workspace=t.lab.workspace, name="production"),
@@ -410,7 +436,7 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "workspaces_cloudconfiguration",
         "workspaces_workspace",
     ]
-    tables += ["workspaces_secretgroup", "workspaces_secret", "accounts_apitoken"]
+    tables += ["workspaces_secretgroup", "workspaces_secret", "workspaces_catalog", "accounts_apitoken"]
     tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
     found = {}
     with connection.cursor() as cursor:

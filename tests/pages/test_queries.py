@@ -10,6 +10,7 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
+    make_catalog,
     make_configuration,
     make_invitation,
     make_secret,
@@ -33,6 +34,8 @@ COUNTS = {
     "workspaces:tokens": 8,
     "workspaces:files": 5,
     "workspaces:secrets": 7,
+    "workspaces:catalogs": 6,
+    "workspaces:catalog": 6,
 }
 """Session, user, membership, organizations to switch to; then what the page itself shows."""
 
@@ -51,6 +54,7 @@ def test_list_pages_ask_a_fixed_number_of_times(
         make_token(user, tenants.acme, workspace=tenants.lab.workspace)
         make_secret(tenants.lab.workspace, {f"KEY_{number}": "x"}, tenants.lab.secret.group)
         make_secret(tenants.lab.workspace)
+        make_catalog(tenants.lab.workspace)
         make_invitation(tenants.acme, f"many{number}@example.com", user)
         record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
     client = tenants.client("owner")

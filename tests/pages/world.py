@@ -37,6 +37,7 @@ from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
+    make_catalog,
     make_cluster,
     make_configuration,
     make_invitation,
@@ -48,7 +49,7 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
-from workspaces.models import CloudConfiguration, Secret, Workspace
+from workspaces.models import Catalog, CloudConfiguration, Secret, Workspace
 
 ORGANIZATION_ROLES = {
     "owner": OrganizationRole.OWNER,
@@ -75,6 +76,7 @@ class Place:
     template: JobTemplate
     schedule: JobSchedule
     secret: Secret
+    catalog: Catalog
     files: Path
     token: ApiToken
     invitation: Invitation
@@ -120,6 +122,7 @@ class Tenants:
             "organization_name": place.workspace.organization.name,
             "group": place.secret.group_id,
             "secret": place.secret.pk,
+            "catalog": place.catalog.pk,
             "invitation": place.invitation.pk,
             "invitation_key": place.invitation_key,
             "action": "pause",
@@ -169,7 +172,18 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
         workspace=workspace,
         workspace_role=WorkspaceRole.VIEWER,
     )
-    return Place(workspace, cluster, run, template, schedule, make_secret(workspace), files, token, invitation)
+    return Place(
+        workspace,
+        cluster,
+        run,
+        template,
+        schedule,
+        make_secret(workspace),
+        make_catalog(workspace),
+        files,
+        token,
+        invitation,
+    )
 
 
 def owner_of(organization: Organization) -> User:

@@ -1,5 +1,6 @@
 """The tables of the workspaces app, a module for each subject."""
 
+from workspaces.models.catalogs import Catalog, CatalogKind, CatalogQuerySet
 from workspaces.models.clouds import CloudConfiguration, CloudConfigurationQuerySet, Provider
 from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
@@ -13,6 +14,9 @@ from workspaces.models.workspaces import (
 
 __all__ = [
     "TRANSITIONS",
+    "Catalog",
+    "CatalogKind",
+    "CatalogQuerySet",
     "CloudConfiguration",
     "CloudConfigurationQuerySet",
     "Provider",
