@@ -16,9 +16,11 @@ class JobsConfig(AppConfig):
         from jobs.models import JobTemplate
         from portal import reconcile, scheduler
         from workspaces import hooks
-        from workspaces.models import Secret, SecretGroup
+        from workspaces.models import Catalog, Secret
 
-        def templates_with(subject: SecretGroup | Secret) -> list[str]:
+        def templates_with(subject: hooks.Usable) -> list[str]:
+            if isinstance(subject, Catalog):
+                return []  # no template names one
             group = subject.group if isinstance(subject, Secret) else subject
             used = JobTemplate.objects.in_workspace(group.workspace)
             rows = used.filter(secret_groups__contains=[{"id": str(group.pk)}])
