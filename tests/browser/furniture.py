@@ -37,6 +37,7 @@ from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_operator import fill_operator  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
+from tests.browser.furniture_signup import fill_signup  # noqa: E402
 from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
 from tests.browser.furniture_vault import fill_vault  # noqa: E402
 from tests.factories import (  # noqa: E402
@@ -201,6 +202,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_people(owner, workspace.organization, LONG),
         **fill_operator(workspace.organization),
         **fill_security(workspace.organization),
+        **fill_signup(LONG),
         **fill_vault(owner, workspace, long, LONG),
         **fill_jobs(owner, running),
     }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tests.browser.stage import Stage
 
 STRANGER, NEWCOMER, OWNER = "", "newcomer_session", "session"
+BUYER, SUBSCRIBER = "buyer_session", "subscriber_session"
+BEFORE_TERMS, UNFINISHED = "before_terms_session", "unfinished_session"
 SECURED, UNSECURED = "secured_session", "unsecured_session"
 
 
@@ -41,10 +43,16 @@ PAGES: dict[str, PageToSee] = {
     "send-again": PageToSee("/activate/", STRANGER),
     "link-broken": PageToSee("/activate/unknown/", STRANGER, status=404),
     "address-link-used": PageToSee("/accounts/confirm-email/unknown/", STRANGER),
+    "activate": PageToSee("/activate/{activation_key}/", STRANGER),
     "terms": PageToSee("/terms/", STRANGER),
+    "terms-new": PageToSee("/terms/", BEFORE_TERMS),
     "marketplace": PageToSee("/marketplace/register/", STRANGER),
     "marketplace-claimed": PageToSee("/marketplace/claim/unknown/", STRANGER, status=409),
     "marketplace-sandbox": PageToSee("/marketplace/sandbox/", STRANGER),
+    "marketplace-sign-up": PageToSee("/marketplace/sign-up/{buyer_registration}/", BUYER),
+    "marketplace-subscribe": PageToSee("/marketplace/sign-up/{subscriber_registration}/", SUBSCRIBER),
+    "billing-subscribed": PageToSee("/o/{subscribed_organization}/billing/", SUBSCRIBER),
+    "organization-unfinished": PageToSee("/organizations/new/", UNFINISHED),
     "not-found": PageToSee("/w/{cluster}/files/", status=404),
     "first-steps": PageToSee("/o/{newcomer_organization}/workspaces/", NEWCOMER),
     "configurations-empty": PageToSee("/o/{newcomer_organization}/configurations/", NEWCOMER),
