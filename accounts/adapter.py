@@ -15,7 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from accounts import lockout, services_lockout, services_security, sso
+from accounts import lockout, services_lockout, services_security, signin_events, sso
 from accounts.addresses import clean_email
 from accounts.audit import actor_of
 from accounts.models import PendingSignup, User
@@ -77,6 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Refuse who is locked out. All of allauth's ways to sign in come by here, once they know that it is them."""
         if lockout.is_locked(user):
             services_lockout.lock_user(actor=services_lockout.DORMANCY, user=user)
+            signin_events.note_refused(request, user, "locked out")
             return locked_out(request)
         if sso.METHOD not in (how.get("signal_kwargs") or {}) and (connection := sso.demanded_of(user)):
             return sso_demanded(request, connection, user)
@@ -86,6 +87,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def login(self, request: HttpRequest, user: Any) -> None:
         """Look again: between the password and the second factor, or whatever comes before this, time has passed."""
         if not User.objects.usable().filter(pk=user.pk).exists():
+            signin_events.note_refused(request, user, "locked out")
             raise ImmediateHttpResponse(locked_out(request))
         super().login(request, user)
 

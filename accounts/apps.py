@@ -10,7 +10,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
-        """Make the periodic work known, what happens when people and organizations go, and our checks."""
+        """Make the periodic work and our checks known, hear of sign-ins, and see to what hangs on those who go."""
         from django.core.checks import Tags, register
 
         from accounts import (
@@ -22,6 +22,7 @@ class AccountsConfig(AppConfig):
             services_marketplace,
             services_signup,
             sessions,
+            signin_events,
             sso_hooks,
             token_hooks,
         )
@@ -30,6 +31,7 @@ class AccountsConfig(AppConfig):
         hooks.organization_deleted.append(
             lambda actor, organization: services_marketplace.release(actor=actor, organization=organization)
         )
+        signin_events.connect()
         scheduler.every(30, "impersonations", services_impersonation.end_expired)
         scheduler.every(10, "audit search", audit_search.settle)
         scheduler.every(3600, "remove expired sessions", sessions.sweep)

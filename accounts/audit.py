@@ -91,19 +91,19 @@ def record(
         actor_label=recordable_text(actor.label)[:300],
         verb=verb,
         object_type=subject._meta.model_name or "",
-        object_id=str(subject.pk),
+        object_id="" if subject.pk is None else str(subject.pk),
         object_label=recordable_text(str(subject))[:300],
         address=actor.address,
         detail=recordable({**difference(before or {}, after or {}), **detail}),
     )
 
 
-def record_about(actor: Actor, verb: str, user: User, **detail: Any) -> None:
-    """Write an event about a person into each of their organizations, so that those who run these see it; into the
-    platform's log where there is none. Takes what ``record`` takes."""
+def record_about(actor: Actor, verb: str, user: User, *, subject: models.Model | None = None, **detail: Any) -> None:
+    """Write an event about a person, or about something of theirs, into each of their organizations, so that those who
+    run these see it; into the platform's log where there is none. Takes what ``record`` takes."""
     organizations: list[Organization | None] = [*Organization.objects.of(user)]
     for organization in organizations or [None]:
-        record(actor, verb, user, organization=organization, **detail)
+        record(actor, verb, subject or user, organization=organization, **detail)
 
 
 def _label(user: User) -> str:

@@ -20,7 +20,8 @@ from portal.errors import UserError
 def end_sessions(*, actor: Actor, sessions: Iterable[UserSession]) -> None:
     """Sign out browsers; their open streams end within seconds (``accounts.sessions.still``)."""
     for session in sessions:
-        audit.record(actor, "session.end", session, organization=None, address=session.ip, browser=session.user_agent)
+        where = {"address": session.ip, "browser": session.user_agent}
+        audit.record_about(actor, "session.end", session.user, subject=session, **where)
         session.end()
 
 

@@ -1,10 +1,12 @@
 """All addresses of the portal, one include per app."""
 
+import allauth.urls
 from django.contrib import admin
 from django.urls import include, path
 
 from accounts.access import public_view
 from accounts.limits import too_many
+from accounts.signin_events import one_transaction
 from accounts.views import home
 from portal import views
 
@@ -15,7 +17,7 @@ urlpatterns = [
     path("", include("clusters.urls")),
     path("", include("jobs.urls")),
     path("", include("billing.urls")),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/", include(one_transaction(allauth.urls.urlpatterns))),
     path("admin/", admin.site.urls),
     path("healthz", public_view()(views.healthz), name="healthz"),
 ]

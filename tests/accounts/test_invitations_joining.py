@@ -207,7 +207,9 @@ def test_who_has_no_account_makes_one_by_the_link(
     assert (Membership.objects.get(user=ada).role, Membership.objects.filter(user=ada).count()) == ("ADMIN", 1)
     assert browser.get(f"/o/{acme.pk}/people/").status_code == 200  # signed in
     verbs = AuditEvent.objects.filter(organization=acme, actor_user=ada).order_by("number")
-    assert list(verbs.values_list("verb", flat=True)) == ["user.activate", "membership.create", "invitation.accept"]
+    assert list(verbs.values_list("verb", flat=True)) == [
+        *("user.activate", "membership.create", "invitation.accept", "user.sign_in")
+    ]
     written = email.replace("xn--bcher-kva", "Bücher")
     assert new_browser().post("/accounts/login/", {"login": written, "password": FORM["password"]})["Location"] == "/"
 

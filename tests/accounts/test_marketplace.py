@@ -89,6 +89,7 @@ def test_a_buyer_becomes_the_owner_of_a_subscribed_organization(browser: Client)
         "user.activate",
         "organization.create",
         "marketplace_subscription.link",
+        "user.sign_in",
     ]
     event = AuditEvent.objects.get(verb="marketplace_subscription.link")
     assert (event.organization, event.detail["account"]) == (organization, ACCOUNT)

@@ -376,7 +376,6 @@ WRITES: dict[str, tuple[str, Write]] = {
 
 PERSONAL = (
     *staff.PERSONAL,
-    "session.end",
     "marketplace_registration.create",
     "marketplace_registration.claim",
 )
