@@ -385,7 +385,16 @@ MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
-    *("lock_user", "unlock_user", "warn_user", "delete_organization", "leave_organization", "finish", "release"),
+    *(
+        "lock_user",
+        "unlock_user",
+        "warn_user",
+        "delete_organization",
+        "leave_organization",
+        "finish",
+        "release",
+        "send_activation_again",
+    ),
     *("revoke_of", "accept_invitation", "decline_invitation"),
 )
 """What these write upon is made in the table above."""
