@@ -28,7 +28,7 @@ def checks_of(connection: SsoConnection) -> list[Check]:
 
 
 def _abilities(said: dict[str, Any]) -> list[Check]:
-    """Lists that a provider may leave out are no failure."""
+    """A list that the provider leaves out is no failure. That of its claims need not be complete, and so is none."""
     wanted = {
         "response_types_supported": ("Authorization code", "code"),
         "code_challenge_methods_supported": ("PKCE", "S256"),
@@ -37,8 +37,9 @@ def _abilities(said: dict[str, Any]) -> list[Check]:
     found = []
     for field, (name, value) in wanted.items():
         listed = said.get(field)
-        passed = not isinstance(listed, list) or value in listed
-        detail = "not stated; the first sign-in will tell" if listed is None else ""
+        there = isinstance(listed, list) and value in listed
+        passed = there or not isinstance(listed, list) or field == "claims_supported"
+        detail = "not stated; the first sign-in will tell" if passed and not there else ""
         found.append(Check(name, passed, detail, "" if passed else f"The provider does not list {value} in {field}."))
     return found
 

@@ -76,7 +76,7 @@ def _send(request: HttpRequest, connection: SsoConnection, email: str) -> HttpRe
     return render(request, "account/sso_redirect.html", {"url": url, "organization": connection.organization})
 
 
-@public_view(("GET",))
+@public_view()
 def callback(request: HttpRequest, tenant: UUID) -> HttpResponseBase:
     """Where the provider sends the browser back to, with a code or with its refusal."""
     if refusal := limits.refuse(request, "sso"):

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.audit import SYSTEM, Actor
-from accounts.models import ApiToken, Invitation, Membership, Organization, User
+from accounts.models import ApiToken, Invitation, Membership, Organization, SsoConnection, SsoDomain, User
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_invitations import VALID
 from accounts.tokens import hash_of, new_client_id
@@ -53,6 +53,23 @@ def make_authenticator(user: User, type: str = "totp") -> Authenticator:
     """A second factor of which nobody knows the secret."""
     data = {"secret": seal({"text": "JBSWY3DPEHPK3PXP"})} if type == "totp" else {"name": "Key", "credential": {}}
     return Authenticator.objects.create(user=user, type=type, data=data)
+
+
+def make_connection(organization: Organization, domain: str = "", **fields: Any) -> SsoConnection:
+    """Single sign-on with a provider that nobody asks, and a domain for which it speaks."""
+    values = {"issuer": "https://127.0.0.1:9", "client_id": "portal", **fields}
+    connection = SsoConnection(organization=organization, **values)
+    connection.client_secret = "sesame-sesame"
+    connection.save()
+    make_domain(connection, domain or f"domain-{next(_count)}.example")
+    return connection
+
+
+def make_domain(connection: SsoConnection, domain: str, *, approved: bool = True) -> SsoDomain:
+    """A domain that the operator has approved, unless it says otherwise."""
+    return SsoDomain.objects.create(
+        connection=connection, domain=domain, approved_at=timezone.now() if approved else None
+    )
 
 
 def make_session(user: User, **fields: Any) -> UserSession:

@@ -124,6 +124,7 @@ NO_ACTOR = {
     "accounts.services_joining.for_another": "reads",
     "accounts.services_joining.account_exists": "reads",
     "accounts.services_organizations.in_the_way": "reads",
+    "accounts.services_sso.admit": "whoever comes in is the actor",
     "workspaces.services.local_directory": "reads",
     "workspaces.services.validate_local": "reads",
     "workspaces.services.clusters_in": "reads",

@@ -24,6 +24,7 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from accounts.services_audit import note_export
 from clusters import services as clusters
+from tests.accounts import writes_sso as single_sign_on
 from tests.accounts import writes_staff as staff
 from tests.factories import (
     actor,
@@ -371,6 +372,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     ),
     **jobs.WRITES,
     **staff.WRITES,
+    **single_sign_on.WRITES,
 }
 
 
@@ -384,6 +386,7 @@ PERSONAL = (
 MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,
+    *single_sign_on.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
     *(
         "lock_user",

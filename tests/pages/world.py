@@ -26,6 +26,7 @@ from accounts.models import (
     Membership,
     Organization,
     PendingSignup,
+    SsoDomain,
     User,
 )
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -40,6 +41,7 @@ from tests.factories import (
     make_catalog,
     make_cluster,
     make_configuration,
+    make_connection,
     make_invitation,
     make_organization,
     make_run,
@@ -127,6 +129,8 @@ class Tenants:
             "invitation_key": place.invitation_key,
             "action": "pause",
             "session": 1,
+            "tenant": place.workspace.organization_id,
+            "domain": SsoDomain.objects.in_organization(place.workspace.organization).values_list("pk", flat=True)[0],
             "activation_key": activation.key_of(self.pending),
             "claim_key": self.claim_key,
             "registration": self.registration.pk,
@@ -210,6 +214,8 @@ def make_tenants(directory: Path) -> Tenants:
         row.organization_id: row for row in Membership.objects.filter(user__in=[people["member"], people["outsider"]])
     }
     tokens = {place.pk: make_token(owner_of(place), place) for place in (acme, globex)}
+    for place in (acme, globex):
+        make_connection(place)
     pending = sign_up(
         address=None,
         email="newcomer@example.org",

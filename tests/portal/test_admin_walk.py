@@ -27,6 +27,7 @@ from accounts.models import (
     ApiToken,
     AuditEvent,
     AuditSeal,
+    FormerMember,
     Impersonation,
     Invitation,
     MarketplaceRegistration,
@@ -34,6 +35,9 @@ from accounts.models import (
     Membership,
     Organization,
     PendingSignup,
+    SsoConnection,
+    SsoDomain,
+    SsoIdentity,
     User,
 )
 from accounts.permissions import OrganizationRole, WorkspaceRole
@@ -49,6 +53,7 @@ from tests.factories import (
     add_to_workspace,
     make_cluster,
     make_configuration,
+    make_connection,
     make_invitation,
     make_organization,
     make_run,
@@ -147,6 +152,10 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Invitation: invitation,
     ApiToken: lambda: make_token(make_user(), make_organization(), secret_end=NOT_SHOWN[:4], secret_hash=NOT_SHOWN),
     PendingSignup: make_pending,
+    SsoConnection: lambda: make_connection(make_organization()),
+    SsoDomain: lambda: make_connection(make_organization()).domains.get(),
+    SsoIdentity: lambda: make_connection(make_organization()).identities.create(subject="7", user=make_user()),
+    FormerMember: lambda: FormerMember.objects.create(organization=make_organization(), user=make_user()),
     MarketplaceSubscription: lambda: MarketplaceSubscription.objects.create(
         product_code="p", customer=f"c{next(_numbers)}"
     ),

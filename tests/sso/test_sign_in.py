@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,14 +16,13 @@ from django.test import Client
 from accounts import oidc, services_sso
 from accounts.models import AuditEvent, FormerMember, Membership, Organization, SsoIdentity, User
 from accounts.permissions import OrganizationRole
-from tests.factories import add_to_organization, make_authenticator, make_organization, make_user
+from tests.factories import add_to_organization, make_authenticator, make_domain, make_organization, make_user
 from tests.sso.world import (
     Acme,
     Provider,
     begin,
     finish,
     make_acme,
-    make_domain,
     make_member,
     sign_in,
     sign_in_there,
@@ -166,9 +166,9 @@ def test_the_secret_goes_where_the_provider_takes_it(
             sent.append((options["auth"] is not None, "client_secret" in options["data"]))
         answer = real(method, address, **options)
         if address.endswith("openid-configuration"):
-            found = oidc.json.loads(answer.body)
+            found = json.loads(answer.body)
             found["token_endpoint_auth_methods_supported"] = methods
-            answer = oidc._Answer(answer.status, oidc.json.dumps(found).encode())
+            answer = oidc._Answer(answer.status, json.dumps(found).encode())
         return answer
 
     monkeypatch.setattr(oidc, "_ask", seen)

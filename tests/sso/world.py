@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 import httpx
 from allauth.account.models import EmailAddress
 from django.test import Client
-from django.utils import timezone
 
 from accounts import sso
-from accounts.models import Organization, SsoConnection, SsoDomain, User
+from accounts.models import Organization, SsoConnection, User
 from accounts.permissions import OrganizationRole
-from tests.factories import add_to_organization, make_organization, make_user
+from tests.factories import add_to_organization, make_connection, make_organization, make_user
 
 PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "a password of the provider"
@@ -92,20 +91,12 @@ def make_acme(provider: Provider, domain: str = "acme.example", name: str = "Acm
     owner = make_user("owner")
     organization = make_organization(owner, name)
     registered = provider.control("client", redirect_uri=sso.redirect_uri(organization))
-    connection = SsoConnection(
-        organization=organization, issuer=provider.issuer, client_id=registered["client_id"], enabled=True
+    connection = make_connection(
+        organization, domain, issuer=provider.issuer, client_id=registered["client_id"], enabled=True
     )
     connection.client_secret = registered["client_secret"]
     connection.save()
-    make_domain(connection, domain)
     return Acme(provider, owner, organization, connection)
-
-
-def make_domain(connection: SsoConnection, domain: str, *, approved: bool = True) -> SsoDomain:
-    """A domain that the operator has approved."""
-    return SsoDomain.objects.create(
-        connection=connection, domain=domain, approved_at=timezone.now() if approved else None
-    )
 
 
 def make_member(acme: Acme, name: str, role: OrganizationRole = OrganizationRole.MEMBER) -> User:
