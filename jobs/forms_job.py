@@ -37,6 +37,9 @@ CODE = {
     CodeType.SQL: "SQL — a query, run by BodoSQL; its result is kept as Parquet",
     CodeType.IPYNB: "Notebook — a .ipynb file, executed from top to bottom and kept with its output",
 }
+OFFERED = (CodeType.PYTHON,)
+"""What clusters can run. Queries and notebooks need programs of ours in the Bodo environments, which have none yet."""
+
 ENDINGS = {CodeType.PYTHON: ".py", CodeType.SQL: ".sql", CodeType.IPYNB: ".ipynb"}
 SOURCES = {
     SourceType.WORKSPACE: "A file of this workspace",
@@ -132,7 +135,7 @@ class JobForm(forms.Form):
     name = NameField(label="Name")
     description = forms.CharField(max_length=1000, required=False, label="Description")
     code_type = forms.ChoiceField(
-        label="Code", choices=[(k.value, v) for k, v in CODE.items()], widget=forms.RadioSelect
+        label="Code", choices=[(kind.value, text) for kind, text in CODE.items()], widget=forms.RadioSelect
     )
     tags = TagsField(label="Tags", help_text="One key=value per line.")
 
@@ -210,6 +213,7 @@ class JobForm(forms.Form):
     def _offer(self) -> None:
         """The choices that depend on the workspace and on the kind of code."""
         code = self.code
+        self._choices("code_type", [(kind.value, CODE[kind]) for kind in OFFERED])
         kinds = [kind for kind in SOURCES if kind is not SourceType.SQL or code is CodeType.SQL]
         self._choices("source_type", [(kind.value, SOURCES[kind]) for kind in kinds])
         self._choices("place", [(key, label) for key, label in PLACES.items() if key != "open" or self.for_template])
@@ -265,7 +269,8 @@ class JobForm(forms.Form):
     @property
     def code(self) -> CodeType:
         """The kind of code that is chosen, right or wrong."""
-        return CodeType._value2member_map_.get(self._raw("code_type"), CodeType.PYTHON)  # type: ignore[return-value]
+        chosen = CodeType._value2member_map_.get(self._raw("code_type"))
+        return chosen if chosen in OFFERED else CodeType.PYTHON
 
     @property
     def source(self) -> SourceType:
@@ -293,6 +298,8 @@ class JobForm(forms.Form):
             names -= {"file"}
         if source is not SourceType.SQL:
             names -= {"sql"}
+        if len(OFFERED) == 1:
+            names -= {"code_type"}
         if not self.has_groups:
             names -= {"secret_groups"}
         if code is not CodeType.SQL:

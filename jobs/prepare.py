@@ -152,6 +152,9 @@ def _fresh(run: Run) -> Path:
 
 
 def _put_program(folder: Path, name: str) -> None:
+    if not (PROGRAMS / name).exists():
+        message = "Clusters cannot run this kind of code."
+        raise CloudError("CodeTypeNotSupported", message, "Run a Python file instead.", permanent=True)
     folder.mkdir(exist_ok=True)
     shutil.copyfile(PROGRAMS / name, folder / name)
 

@@ -12,20 +12,12 @@ from clusters.models import Cluster
 from jobs.models import CatchUp, FireOutcome, JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from jobs.services_schedules import create_schedule, set_schedule_enabled
 from jobs.services_templates import create_template
-from jobs.spec import CodeType, JobSpec, NewCluster, Retry, Source, SourceType
+from jobs.spec import JobSpec, NewCluster, Retry, Source, SourceType
 from tests.factories import actor, make_run
-
-QUERY = """\
-SELECT region, SUM(amount) AS revenue
-FROM orders
-WHERE order_date >= @first
-GROUP BY region
-ORDER BY revenue DESC
-"""
 
 
 def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
-    """Four templates (of a file, a repository, a query, one without a cluster), two schedules, a run with attempts."""
+    """Templates (of a file, a repository, a bucket, one without a cluster), two schedules, a run with attempts."""
     who, workspace = actor(owner), cluster.workspace
     daily = create_template(
         actor=who,
@@ -54,13 +46,8 @@ def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
     create_template(
         actor=who,
         workspace=workspace,
-        name="Revenue by region",
-        spec=JobSpec(
-            code_type=CodeType.SQL,
-            source=Source(SourceType.SQL),
-            sql=QUERY,
-            parameters={"first": "2026-11-01"},
-        ),
+        name="Check the tables",
+        spec=JobSpec(source=Source(SourceType.S3, "s3://northwind-jobs/checks/", "eu-central-1"), file="check.py"),
     )
     nightly = create_schedule(
         actor=who,

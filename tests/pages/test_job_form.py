@@ -10,6 +10,7 @@ from django.test import Client
 
 from jobs.forms_job import KEPT
 from jobs.models import JobTemplate, Run
+from jobs.spec import CodeType
 from tests.pages.world import Tenants
 
 NEW = "jobs/templates/new/"
@@ -41,6 +42,12 @@ def visible(response: Any) -> set[str]:
 
 def errors(response: Any) -> dict[str, str]:
     return {name: str(found[0]) for name, found in response.context["form"].errors.items()}
+
+
+@pytest.fixture(autouse=True)
+def all_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the kinds of code that the form does not offer yet."""
+    monkeypatch.setattr("jobs.forms_job.OFFERED", tuple(CodeType))
 
 
 @pytest.fixture
