@@ -42,6 +42,11 @@ class CatalogForm(forms.Form):
             initial = {"name": catalog.name, "description": catalog.description, **catalog.settings}
         super().__init__(*args, **{"initial": initial, **options})
         self.catalog = catalog
+        self.stored = self.secrets if catalog and catalog.sealed else ()
+        for name in self.secrets:
+            self.fields[name].required = SHAPES[self.kind].secret_needed and not self.stored
+            if self.stored:
+                self.fields[name].widget.attrs["placeholder"] = "Unchanged"
         self.order_fields([*(name for name in self.fields if name != "description"), "description"])
 
     @property
@@ -103,7 +108,6 @@ class SnowflakeForm(CatalogForm):
     account = SettingField(label="Account identifier", help_text="Such as myorg-account1 or xy12345.eu-central-1.")
     user = SettingField(label="User")
     password = forms.CharField(
-        required=False,
         strip=False,
         max_length=MAX_SECRET,
         widget=WriteOnlyInput,
@@ -125,13 +129,15 @@ class SnowflakeForm(CatalogForm):
         return text
 
     def clean(self) -> dict[str, Any]:
-        """A password where none is stored, or where the stored one was for somebody else."""
+        """The password again, where the stored one was for somebody else."""
         values = super().clean()
-        if not values.get("password") and not self.errors:
-            if self.catalog is None or not self.catalog.sealed:
-                self.add_error("password", "Enter the password.")
-            elif moves_secret(self.catalog, self.settings):
-                self.add_error("password", "Enter it again: it was stored for another account or user.")
+        if (
+            self.catalog
+            and not values.get("password")
+            and not self.errors
+            and moves_secret(self.catalog, self.settings)
+        ):
+            self.add_error("password", "Enter it again: it was stored for another account or user.")
         return values
 
 
@@ -158,7 +164,7 @@ class GlueForm(CatalogForm):
 
     def __init__(self, *args: Any, catalog: Catalog | None = None, **options: Any) -> None:
         super().__init__(*args, catalog=catalog, **options)
-        if catalog is None or not catalog.sealed:
+        if not self.stored:
             del self.fields["forget"]
 
     def clean(self) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_operator(workspace.organization),
         **fill_security(workspace.organization),
         **fill_signup(LONG),
-        **fill_vault(owner, workspace, long, LONG),
+        **fill_vault(owner, workspace, long, LONG, files),
         **fill_jobs(owner, running),
     }
 
