@@ -23,9 +23,8 @@ def membership_ended(actor: Actor, organization: Organization, user: User) -> No
             "workspace_membership.remove",
             row,
             organization=organization,
-            workspace=row.workspace.name,
             person=user.email,
-            role=row.role,
+            before={"role": row.role},
             reason="left the organization",
         )
     rows.delete()
@@ -42,8 +41,14 @@ def invitation_accepted(actor: Actor, invitation: Invitation, user: User) -> Non
         workspace=workspace, user=user, defaults={"role": invitation.workspace_role}
     )
     if created:
-        organization = invitation.organization
-        audit.record(actor, "workspace_membership.create", row, organization=organization, role=row.role)
+        audit.record(
+            actor,
+            "workspace_membership.create",
+            row,
+            organization=invitation.organization,
+            person=user.email,
+            after={"role": row.role},
+        )
 
 
 def in_use(organization: Organization) -> list[str]:

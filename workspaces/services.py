@@ -15,10 +15,11 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import ApiToken, Organization, User
-from accounts.permissions import OrganizationRole, WorkspaceRole
-from accounts.services import add_member
+from accounts.models import ApiToken, Invitation, Organization
+from accounts.permissions import WorkspaceRole
+from accounts.services_invitations import revoke_all
 from accounts.services_tokens import revoke_tokens
+from accounts.standing import lock_roles
 from portal import events, queue
 from portal.clouds.base import Check, CloudError, Files, Target
 from portal.errors import UserError
@@ -206,35 +207,12 @@ def rename_workspace(*, actor: Actor, workspace: Workspace, name: str) -> None:
 
 
 @transaction.atomic
-def add_workspace_member(*, actor: Actor, workspace: Workspace, user: User, role: WorkspaceRole) -> WorkspaceMembership:
-    """Put a user into a workspace, and into its organization as MEMBER if they are not in it; or give them another role
-    there."""
-    add_member(actor=actor, organization=workspace.organization, user=user, role=OrganizationRole.MEMBER)
-    memberships = WorkspaceMembership.objects.select_for_update()
-    membership, created = memberships.get_or_create(workspace=workspace, user=user, defaults={"role": role})
-    before = {} if created else {"role": membership.role}
-    if before == {"role": role}:
-        return membership
-    if not created:
-        membership.role = role
-        membership.save(update_fields=["role"])
-    audit.record(
-        actor,
-        "workspace_membership.create" if created else "workspace_membership.update",
-        membership,
-        organization=workspace.organization,
-        before=before,
-        after={"role": role},
-    )
-    return membership
-
-
-@transaction.atomic
 def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     """Ask for the removal of a workspace with all its files; the values of secrets are forgotten at once.
 
     Raises UserError(WorkspaceInUse).
     """
+    lock_roles(workspace.organization)
     row = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if row.status == WorkspaceStatus.TERMINATED:
         return
@@ -266,7 +244,10 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
         region=row.region,
         cloud_configuration=row.cloud_configuration.name,
     )
-    revoke_tokens(actor=actor, tokens=ApiToken.objects.in_workspace(row), reason="the workspace is deleted")
+    reason = "the workspace is deleted"
+    revoke_tokens(actor=actor, tokens=ApiToken.objects.in_workspace(row), reason=reason)
+    invitations = Invitation.objects.in_organization(row.organization).open().filter(workspace=row)
+    revoke_all(actor=actor, invitations=invitations, reason=reason)
     nudge(row)
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workspaces import views, views_catalogs, views_files, views_secrets, views_tokens
+from workspaces import views, views_catalogs, views_files, views_members, views_secrets, views_tokens
 
 app_name = "workspaces"
 urlpatterns = [
@@ -19,6 +19,25 @@ urlpatterns = [
     path("w/<uuid:workspace>/row/", views.workspace_row, name="row"),
     path("w/<uuid:workspace>/events/", views.workspace_events, name="events"),
     path("w/<uuid:workspace>/settings/", views.settings, name="settings"),
+    path("w/<uuid:workspace>/members/", views_members.members, name="members"),
+    path("w/<uuid:workspace>/members/new/", views_members.member_add, name="member_add"),
+    path("w/<uuid:workspace>/members/<int:workspace_membership>/", views_members.member, name="member"),
+    path(
+        "w/<uuid:workspace>/members/<int:workspace_membership>/remove/",
+        views_members.member_remove,
+        name="member_remove",
+    ),
+    path("w/<uuid:workspace>/leave/", views_members.leave, name="leave"),
+    path(
+        "w/<uuid:workspace>/invitations/<uuid:invitation>/resend/",
+        views_members.invitation_resend,
+        name="invitation_resend",
+    ),
+    path(
+        "w/<uuid:workspace>/invitations/<uuid:invitation>/revoke/",
+        views_members.invitation_revoke,
+        name="invitation_revoke",
+    ),
     path("w/<uuid:workspace>/settings/tokens/", views_tokens.token_list, name="tokens"),
     path("w/<uuid:workspace>/settings/tokens/new/", views_tokens.token_new, name="token_new"),
     path(

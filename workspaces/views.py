@@ -24,7 +24,7 @@ from portal.models import DeploymentEvent
 from workspaces import services
 from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
 from workspaces.forms import ConfigurationForm, WorkspaceForm, WorkspaceSettingsForm
-from workspaces.models import CloudConfiguration, Workspace, WorkspaceMembership, WorkspaceStatus
+from workspaces.models import CloudConfiguration, Workspace, WorkspaceStatus
 
 
 @organization_view(Perm.ORG_VIEW)
@@ -115,7 +115,7 @@ def enter(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
 
 @workspace_view(Perm.WS_MANAGE, ("GET", "HEAD", "POST"), ready=False)
 def settings(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
-    """Name, members, the steps of the deployment, and deletion."""
+    """Name, the steps of the deployment, and deletion."""
     form = WorkspaceSettingsForm(posted(request), initial={"name": workspace.name})
     if request.method == "POST" and form.is_valid():
         try:
@@ -127,7 +127,6 @@ def settings(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     context = {
         "nav": "settings",
         "form": form,
-        "members": WorkspaceMembership.objects.in_workspace(workspace),
         "removal": [
             "The shared filesystem with every file in it",
             "The logs of all runs",

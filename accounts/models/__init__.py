@@ -17,6 +17,7 @@ from accounts.models.people import (
     User,
     UserManager,
     UserQuerySet,
+    named,
 )
 from accounts.models.signup import PendingSignup, PendingSignupQuerySet
 from accounts.models.sso import (
@@ -61,4 +62,5 @@ __all__ = [
     "User",
     "UserManager",
     "UserQuerySet",
+    "named",
 ]

@@ -156,6 +156,15 @@ class Organization(models.Model):
         return self.name
 
 
+def named(text: str) -> Q:
+    """Rows with a ``user`` in whose name or e-mail address each word of a text occurs, in any case."""
+    found = Q()
+    for word in text.split():
+        name = Q(user__first_name__icontains=word) | Q(user__last_name__icontains=word)
+        found &= name | Q(user__email__icontains=word)
+    return found
+
+
 class MembershipQuerySet(models.QuerySet["Membership"]):
     """Memberships."""
 
@@ -166,11 +175,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
     def search(self, text: str) -> MembershipQuerySet:
         """Those in whose name or e-mail address each word occurs, in any case."""
-        rows = self
-        for word in text.split():
-            found = Q(user__email__icontains=word)
-            rows = rows.filter(found | Q(user__first_name__icontains=word) | Q(user__last_name__icontains=word))
-        return rows
+        return self.filter(named(text))
 
     def of(self, user: User) -> MembershipQuerySet:
         """A user's, in organizations that were not deleted."""

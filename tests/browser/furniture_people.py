@@ -35,7 +35,9 @@ def fill_people(owner: User, organization: Organization, long: str) -> dict[str,
     add_to_organization(make_organization(name=long), owner, OrganizationRole.MEMBER)
     _invitations(owner, organization)
     bob = organization.memberships.get(user__first_name="Bob")
-    return {"member": str(bob.pk)}
+    first = organization.workspaces.order_by("created_at").first()
+    assert first
+    return {"member": str(bob.pk), "workspace_member": str(first.memberships.get(user=owner).pk)}
 
 
 def _invitations(owner: User, organization: Organization) -> None:

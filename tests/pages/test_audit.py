@@ -29,6 +29,7 @@ from tests.accounts import writes_staff as staff
 from tests.factories import (
     actor,
     add_to_organization,
+    add_to_workspace,
     make_authenticator,
     make_configuration,
     make_invitation,
@@ -42,7 +43,9 @@ from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
 from workspaces import services as workspaces
 from workspaces import services_catalogs as catalogs
+from workspaces import services_members as members
 from workspaces import services_secrets as secrets
+from workspaces.models import Workspace
 from workspaces.services_tokens import create_workspace_token
 
 
@@ -74,6 +77,13 @@ def invited(t: Tenants) -> str:
     """The token of an invitation for the person who acts."""
     make_invitation(t.globex, t.people["owner"].email, t.people["outsider"], token="for-the-owner")
     return "for-the-owner"
+
+
+def entered(t: Tenants, actor: Actor) -> Workspace:
+    """A workspace of which the person who acts is a member."""
+    assert actor.user
+    add_to_workspace(t.lab.workspace, actor.user, WorkspaceRole.VIEWER)
+    return t.lab.workspace
 
 
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
@@ -273,11 +283,31 @@ WRITES: dict[str, tuple[str, Write]] = {
         "workspace.rename",
         lambda t, by: workspaces.rename_workspace(**by, workspace=t.lab.workspace, name="Laboratory"),
     ),
-    "workspaces.services.add_workspace_member": (
+    "workspaces.services_members.add_members": (
         "workspace_membership.create",
-        lambda t, by: workspaces.add_workspace_member(
+        lambda t, by: members.add_members(
+            **by, workspace=t.lab.workspace, emails=[t.people["member"].email], role=WorkspaceRole.VIEWER
+        ),
+    ),
+    "workspaces.services_members.add_workspace_member": (
+        "workspace_membership.create",
+        lambda t, by: members.add_workspace_member(
             **by, workspace=t.lab.workspace, user=t.people["member"], role=WorkspaceRole.VIEWER
         ),
+    ),
+    "workspaces.services_members.change_workspace_role": (
+        "workspace_membership.update",
+        lambda t, by: members.change_workspace_role(
+            **by, workspace=t.lab.workspace, user=t.people["viewer"], role=WorkspaceRole.DEVELOPER
+        ),
+    ),
+    "workspaces.services_members.remove_workspace_member": (
+        "workspace_membership.remove",
+        lambda t, by: members.remove_workspace_member(**by, workspace=t.lab.workspace, user=t.people["viewer"]),
+    ),
+    "workspaces.services_members.leave_workspace": (
+        "workspace_membership.leave",
+        lambda t, by: members.leave_workspace(**by, workspace=entered(t, **by)),
     ),
     "workspaces.services.delete_workspace": (
         "workspace.delete",
@@ -398,7 +428,7 @@ MAKES_ITS_OWN = (
         "release",
         "send_activation_again",
     ),
-    *("revoke_of", "accept_invitation", "decline_invitation"),
+    *("revoke_of", "accept_invitation", "decline_invitation", "leave_workspace"),
 )
 """What these write upon is made in the table above."""
 

@@ -51,7 +51,7 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
-from workspaces.models import Catalog, CloudConfiguration, Secret, Workspace
+from workspaces.models import Catalog, CloudConfiguration, Secret, Workspace, WorkspaceMembership
 
 ORGANIZATION_ROLES = {
     "owner": OrganizationRole.OWNER,
@@ -82,6 +82,7 @@ class Place:
     files: Path
     token: ApiToken
     invitation: Invitation
+    resident: WorkspaceMembership
 
     @property
     def invitation_key(self) -> str:
@@ -126,6 +127,7 @@ class Tenants:
             "secret": place.secret.pk,
             "catalog": place.catalog.pk,
             "invitation": place.invitation.pk,
+            "workspace_membership": place.resident.pk,
             "invitation_key": place.invitation_key,
             "action": "pause",
             "session": 1,
@@ -187,6 +189,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
         files,
         token,
         invitation,
+        add_to_workspace(workspace, make_user("resident"), WorkspaceRole.VIEWER),
     )
 
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Organization, User
+from accounts.models import Organization, User, named
 from accounts.permissions import WorkspaceRole
 from portal.clouds.base import Target, WorkspaceSpec
 from portal.models import Reconciled
@@ -99,6 +99,10 @@ class WorkspaceMembershipQuerySet(models.QuerySet["WorkspaceMembership"]):
         """Those of one workspace, with their users, by name."""
         rows = self.filter(workspace=workspace).select_related("user")
         return rows.order_by("user__first_name", "user__last_name", "user__email")
+
+    def search(self, text: str) -> WorkspaceMembershipQuerySet:
+        """Those in whose name or e-mail address each word occurs, in any case."""
+        return self.filter(named(text))
 
 
 class WorkspaceMembership(models.Model):
