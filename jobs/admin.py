@@ -9,7 +9,7 @@ from accounts.admin_base import WithAudit
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from portal.admin import RECONCILED, LookOnlyAdmin
 
-CUSTOMERS = ["sql", "arguments", "parameters"]
+CUSTOMERS = ["sql", "arguments", "parameters", "secret_groups"]
 
 
 @admin.register(Run)
