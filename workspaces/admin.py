@@ -10,7 +10,7 @@ from accounts.admin_base import WithAudit
 from accounts.admin_organizations import facts
 from accounts.models import Organization
 from portal.admin import RECONCILED, LookOnlyAdmin, link, link_to_list
-from workspaces.models import CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
+from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
 
 SHOWN = 20
 
@@ -81,6 +81,17 @@ class SecretAdmin(WithAudit[Secret], LookOnlyAdmin[Secret]):
     def workspace(self, secret: Secret) -> str:
         """The group's."""
         return str(secret.group.workspace)
+
+
+@admin.register(Catalog)
+class CatalogAdmin(WithAudit[Catalog], LookOnlyAdmin[Catalog]):
+    """Catalogs; nothing of what is sealed in them."""
+
+    list_display = ["name", "workspace", "kind", "changed_by", "changed_at", "tested_at"]
+    list_filter = ["kind"]
+    list_select_related = ["workspace", "changed_by"]
+    search_fields = ["name", "workspace__name", "id"]
+    fields = ["name", "workspace", "kind", "description", "changed_by", "changed_at", "created_at"]
 
 
 @admin.display(description="Workspaces")
