@@ -143,7 +143,7 @@ def _busy() -> UserError:
     return UserError(
         "MarketplaceBusy",
         "AWS Marketplace did not answer in time.",
-        "Your registration is still good: reload this page to send it again, or " + AGAIN[0].lower() + AGAIN[1:],
+        f"Your registration is still good: reload this page to send it again. Or: {AGAIN}",
         status=503,
     )
 

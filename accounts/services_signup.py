@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import activation, audit, services, services_marketplace
+from accounts import activation, audit, lockout, services, services_marketplace
 from accounts.audit import Actor
 from accounts.models import MarketplaceSubscription, Organization, PendingSignup, User
 from portal import mail
@@ -74,7 +74,8 @@ def send_again(*, email: str) -> None:
     if pending:
         _send_activation(pending)
     elif user := activation.user_of(email):
-        _send("account_active" if user.is_active else "account_locked", email)
+        locked = lockout.is_locked(user) or not user.is_active
+        _send("account_locked" if locked else "account_active", email)
     else:
         _send("unknown_account", email, signup_url=_address("account_signup"))
 

@@ -11,7 +11,7 @@ from accounts.models import AuditEvent, Membership, Organization, PendingSignup,
 from portal.errors import UserError
 from tests.accounts.conftest import new_browser
 from tests.accounts.steps import CHECK_MAIL, FORM, activate, address, at_once, sign_in, sign_up
-from tests.factories import PASSWORD, make_organization, make_user
+from tests.factories import PASSWORD, make_organization, make_user, stay_away
 from tests.fakes import Clock
 from tests.mailbox import delivered, link_in_mail
 
@@ -265,11 +265,12 @@ def test_the_link_is_sent_again(browser: Client) -> None:
 
 
 def test_sending_again_answers_the_same_for_every_address(browser: Client) -> None:
-    active, locked = make_user("active"), make_user("locked", is_active=False)
+    active, inactive = make_user("active"), make_user("inactive", is_active=False)
+    locked = stay_away(make_user("locked"), days=91)
     sign_up(browser)
     delivered()
     subjects, pages = [], []
-    for email in (address(browser), active.email, locked.email, f"nobody-{address(browser)}"):
+    for email in (address(browser), active.email, inactive.email, locked.email, f"nobody-{address(browser)}"):
         stranger = new_browser()
         response = stranger.post("/activate/", {"email": email})
         assert response["Location"] == AGAIN
@@ -281,6 +282,7 @@ def test_sending_again_answers_the_same_for_every_address(browser: Client) -> No
     assert subjects == [
         "Activate your Bodo Cloud Platform account",
         "Your account is active",
+        "Your account is locked",
         "Your account is locked",
         "No account with this address",
     ]
