@@ -235,7 +235,7 @@ class JobForm(forms.Form):
         self._choices("instance_type", [(kind.name, label_of(kind)) for kind in types])
         self._choices("release", [(release.version, f"Bodo {release.version}") for release in releases])
         relevant = self.relevant()
-        needed = {"location", "file", "sql", "cluster", "instance_type", "instances", "release"} & relevant
+        needed = {"location", "file", "sql", "mode", "cluster", "instance_type", "instances", "release"} & relevant
         for name in needed if self.source is not SourceType.S3 else needed - {"file"}:
             self.fields[name].required = True  # what else is asked for is not, and says nothing of what was left out
         labels = {

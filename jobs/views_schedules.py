@@ -107,8 +107,12 @@ def edit(request: WorkspaceRequest, workspace: Workspace, schedule: UUID) -> Htt
 def switch(request: WorkspaceRequest, workspace: Workspace, schedule: UUID) -> HttpResponse:
     """On or off."""
     found = find(workspace, schedule)
-    enabled = request.POST.get("enabled") == "on"
-    services_schedules.set_schedule_enabled(actor=actor_of(request), schedule=found, enabled=enabled)
+    wanted = request.POST.get("enabled")
+    if wanted not in {"on", "off"}:
+        raise UserError(
+            "NothingChosen", "A schedule is switched on or off.", "Go back and press one of both.", status=422
+        )
+    services_schedules.set_schedule_enabled(actor=actor_of(request), schedule=found, enabled=wanted == "on")
     return done(request, "jobs:schedule", workspace.pk, found.pk)
 
 
