@@ -30,9 +30,9 @@ Row = TypeVar("Row")
 def clusters() -> Measurement:
     """The list of 10,000 clusters."""
     with stand.database():
-        workspace, client = _signed_in()
+        workspace, client = signed_in()
         add_clusters(workspace, CLUSTERS)
-        _settle()
+        settle()
         from clusters.models import Cluster
 
         deep = Cluster.objects.order_by("number").values_list("number", flat=True)[100]
@@ -46,15 +46,15 @@ def clusters() -> Measurement:
             "by a name that is not there": "?q=nothing+like+it",
             "by name and status": f"?q={NEEDLE}&status=PAUSED",
         }
-        return _worst(client, f"/w/{workspace.pk}/clusters/", pages)
+        return worst_page(client, f"/w/{workspace.pk}/clusters/", pages)
 
 
 def runs() -> Measurement:
     """The list of 100,000 runs on 200 clusters, 100 of which have a queue."""
     with stand.database():
-        workspace, client = _signed_in()
+        workspace, client = signed_in()
         add_runs(workspace, add_clusters(workspace, CLUSTERS_OF_RUNS), RUNS)
-        _settle()
+        settle()
         from jobs.models import Run
 
         deep = Run.objects.order_by("number").values_list("number", flat=True)[100]
@@ -71,7 +71,7 @@ def runs() -> Measurement:
             "by a name that is not there": "?q=nothing+like+it",
             "by name and status": f"?q={NEEDLE}&status=FAILED",
         }
-        return _worst(client, f"/w/{workspace.pk}/jobs/", pages)
+        return worst_page(client, f"/w/{workspace.pk}/jobs/", pages)
 
 
 def add_clusters(workspace: Workspace, count: int) -> list[Any]:
@@ -196,7 +196,7 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _signed_in() -> tuple[Workspace, Any]:
+def signed_in() -> tuple[Workspace, Any]:
     from django.test import Client
 
     from tests.factories import make_organization, make_user, make_workspace
@@ -208,7 +208,7 @@ def _signed_in() -> tuple[Workspace, Any]:
     return workspace, client
 
 
-def _settle() -> None:
+def settle() -> None:
     """As autovacuum leaves tables behind after a while."""
     from django.db import connection
 
@@ -217,7 +217,7 @@ def _settle() -> None:
         cursor.execute("CHECKPOINT")
 
 
-def _worst(client: Any, path: str, pages: dict[str, str]) -> Measurement:
+def worst_page(client: Any, path: str, pages: dict[str, str]) -> Measurement:
     """The page with the largest median; its floor is its own queries, sent bare and fetched.
 
     All pages take turns, so that a moment in which the machine is busy with something else hits none more than others.
