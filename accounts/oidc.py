@@ -1,7 +1,7 @@
 """OpenID Connect as a client: the authorization code flow with PKCE, and every check of the ID token that its Core
 specification asks for in 3.1.3.7. No models in here, and no answer is trusted because of where it came from.
 
-Why not allauth's: docs/decisions/0005-openid-client.md.
+Why not allauth's: docs/decisions/0008-openid-client.md.
 """
 
 from __future__ import annotations
