@@ -78,7 +78,6 @@ def token_made(request: HttpRequest, template: str, new: NewToken, **context: An
     if getattr(request, "htmx", False):
         template += "#drawer"
     response = render(request, template, {"token": new.token, "secret": new.secret, **context})
-    response.headers["Cache-Control"] = "no-store"
     response.headers["HX-Trigger"] = "token-made"
     return response
 

@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from accounts import audit, services_organizations, services_people, services_tokens, tokens
@@ -229,6 +229,17 @@ def test_the_last_use_is_noted_once_a_minute(alice: User, acme: Organization, cl
     assert noted("10.0.0.2") == (first, "10.0.0.1")
     clock.move(microseconds=1)
     assert noted("10.0.0.3") == (clock(), "10.0.0.3")
+
+
+def test_two_uses_at_once_are_noted_as_one_and_the_next_writes_nothing(
+    alice: User, acme: Organization, clock: Clock, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    token = make_token(alice, acme)
+    enter(token.client_id, SECRET, "10.0.0.1")
+    tokens._note_use(token, "10.0.0.2", clock())  # which knew nothing of the first
+    assert ApiToken.objects.get(pk=token.pk).last_used_address == "10.0.0.1"
+    with django_assert_num_queries(2):  # the token with its maker, and the maker's role
+        enter(token.client_id, SECRET, "10.0.0.2")
 
 
 # --- never more than its maker --------------------------------------------------------------------------------------
