@@ -71,7 +71,7 @@ def test_skip_link_filter_drawer_and_back(page: Page, tenant: Tenant, make_clust
 
 def test_a_menu_opens_and_closes(page: Page, tenant: Tenant) -> None:
     page.goto(f"/o/{tenant.organization}/workspaces/")
-    summary = page.locator("summary", has=page.get_by_text("Organization", exact=True))
+    summary = page.locator("summary[aria-label^=Organization]")
     summary.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="New organization")).to_be_visible()
