@@ -104,7 +104,8 @@ def prepare(run: Run, cloud: Cloud, environment: dict[str, str]) -> Prepared | N
         case CodeType.SQL:
             text = run.sql if kind is SourceType.SQL else _query(files, file, fetched)
             bundle = _fresh(run)
-            _put_program(bundle, "run_sql.py")
+            for name in ("run_sql.py", "sql_text.py", "sql_result.py"):
+                _put_program(bundle, name)
             (bundle / "query.sql").write_text(text)
             (bundle / "parameters.json").write_text(json.dumps(run.parameters))
             return Prepared(
