@@ -5,6 +5,7 @@ The release is installed once, and kept in the directory that TEST_RELEASES name
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ print(f"rank {bodo.get_rank()} of {bodo.get_size()}: {total(300)}")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Handle]]:
     root = tmp_path_factory.mktemp("bodo")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    alone = (KEPT / "tests.lock").open("w")
+    fcntl.flock(alone, fcntl.LOCK_EX)  # the cores of the machine are registered there: two test processes take turns
     cloud = LocalCloud(root, KEPT, 2 / len(os.sched_getaffinity(0)), sys.executable)
     world = World(cloud, WorkspaceSpec("bodo", "w", "local"))
     world.deploy()
@@ -55,6 +59,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, H
     handle = world.settle(lambda handle: cloud.advance_cluster(spec, handle, Target.RUNNING), {}, seconds=900)
     yield world, handle
     world.go(spec, Target.TERMINATED, handle)
+    alone.close()
     assert processes_of(root) == []
 
 
