@@ -50,6 +50,10 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
     # The real one takes a second on a busy machine, on purpose; users are made by the hundred here.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+    # Each test process counts tries in a database of its own: another one clears its cache in the middle of a test.
+    _number = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 15
+    settings.CACHES["default"]["LOCATION"] = settings.REDIS_URL.replace("?db=0", f"?db={_number}")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if _IS_WORKER:
