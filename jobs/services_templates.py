@@ -137,6 +137,6 @@ def _save(template: JobTemplate, **options: Any) -> None:
 
 
 def _shown(template: JobTemplate) -> dict[str, Any]:
-    return {key: getattr(template, key) for key in SHOWN} | {
-        "cluster": template.cluster.name if template.cluster else ""
-    }
+    shown = {key: getattr(template, key) for key in SHOWN}
+    location = template.source_location.partition("?")[0]  # what follows may be a signature
+    return {**shown, "source_location": location, "cluster": template.cluster.name if template.cluster else ""}
