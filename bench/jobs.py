@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import httpx
 
 from bench import stand
 from bench.measure import Measurement
+from portal.clouds.local.releases import Releases
 from portal.demo.browser import Browser, Form
 
 REPEATS = 40
@@ -113,7 +115,7 @@ def _bench(file: str, code: str) -> Iterator[_Bench]:
     with stand.directory() as path:
         home = path / "home"
         home.mkdir()
-        release, note = _release(home / "machine" / "releases")
+        release, version, note = _release(home / "machine" / "releases")
         capacity = {"PORTAL_LOCAL_CAPACITY": "4"}
         with stand.portal(home, **capacity) as portal, stand.django_of(portal, **capacity):
             from clusters import services as clusters
@@ -140,7 +142,7 @@ def _bench(file: str, code: str) -> Iterator[_Bench]:
                 name="Warm",
                 instance_type="local.1x",
                 instances=1,
-                release=release.name.removeprefix("bodo-"),
+                release=version,
             )
             try:
                 stand.wait_for(lambda: _status(cluster) == "RUNNING")
@@ -157,18 +159,18 @@ def _bench(file: str, code: str) -> Iterator[_Bench]:
                 stand.wait_for(lambda: _status(cluster) == "TERMINATED")
 
 
-def _release(releases: Path) -> tuple[Path, str]:
-    """The Bodo that is installed in ./var, or an environment without it: the job's file imports neither."""
+def _release(releases: Path) -> tuple[Path, str, str]:
+    """The newest Bodo, if it is installed in ./var, or an environment without it: the job's file imports neither."""
     releases.mkdir(parents=True)
-    for whole in sorted((stand.PROJECT / "var" / "machine" / "releases").glob("bodo-*/.complete"), reverse=True):
-        path = releases / whole.parent.name
-        path.symlink_to(whole.parent)
-        return path, f"In the environment of {path.name}"
-    from tests.clouds.local_world import make_release
+    installed = Releases(stand.PROJECT / "var" / "machine" / "releases", sys.executable)
+    version = installed.list()[0].version
+    path = releases / installed.path(version).name
+    if installed.installed(version):
+        path.symlink_to(installed.path(version))
+        return path, version, f"In the environment of {path.name}"
+    from tests.clouds.local_world import RELEASE, make_release
 
-    newest = max(path.stem for path in (stand.PROJECT / "portal/clouds/local/releases").glob("bodo-*.txt"))
-    make_release(releases / newest)
-    return releases / newest, "In an empty environment, because no Bodo is installed in ./var"
+    return make_release(releases), RELEASE, "In an empty environment, because no Bodo is installed in ./var"
 
 
 @contextmanager

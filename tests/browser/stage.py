@@ -138,7 +138,7 @@ def stage(tenants: int, *, museum: bool = True) -> Iterator[Stage]:
     """Start a portal, furnish it, and leave no process and no file behind."""
     home = Path(tempfile.mkdtemp(prefix="portal-b-"))  # short: sockets lie in it
     try:
-        make_release(home / "machine" / "releases" / "bodo-2026.10")
+        make_release(home / "machine" / "releases")
         port = _free_port()
         environment = {
             **os.environ,

@@ -18,7 +18,7 @@ from tests.clouds.local_world import CAPACITY, World, make_release, processes_of
 
 @pytest.fixture
 def machine_root(tmp_path: Path) -> Path:
-    make_release(tmp_path / "machine" / "releases" / "bodo-2026.10")
+    make_release(tmp_path / "machine" / "releases")
     return tmp_path / "machine"
 
 

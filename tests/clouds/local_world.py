@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 import uuid
 import venv
@@ -32,6 +33,7 @@ from portal.clouds.base import (
 )
 from portal.clouds.local.installer import write_whole_lines
 from portal.clouds.local.provider import LocalCloud
+from portal.clouds.local.releases import Releases
 
 CAPACITY = 4
 """Cores of the test's machine, whatever the real one has."""
@@ -144,7 +146,7 @@ class World:
         )
 
     def spec(self, instances: int = 1, instance_type: str = "local.1x", **more: Any) -> ClusterSpec:
-        more = {"release": "2026.10", "id": str(uuid.uuid4()), **more}
+        more = {"release": RELEASE, "id": str(uuid.uuid4()), **more}
         return ClusterSpec(
             name="c",
             workspace=self.workspace,
@@ -209,8 +211,19 @@ def healths(world: World, handle: Handle) -> list[Health]:
     return [node.health for node in world.cloud.observe_clusters([handle])[0].nodes]
 
 
-def make_release(directory: Path) -> None:
-    """A virtual environment without Bodo, with an ``mpiexec`` and an mpi4py that behave like the real ones."""
+RELEASE = "2026.10"
+
+
+def make_release(releases: Path) -> Path:
+    """A virtual environment without Bodo, with an ``mpiexec`` and an mpi4py that behave like the real ones, in the
+    place of the newest release."""
+    directory = Releases(releases, sys.executable).path(RELEASE)
+    fill_release(directory)
+    return directory
+
+
+def fill_release(directory: Path) -> None:
+    """Make one in a directory."""
     venv.EnvBuilder(symlinks=True).create(directory)
     for name, text in (("mpiexec", MPIEXEC), ("hydra_pmi_proxy", PROXY)):
         program = directory / "bin" / name

@@ -19,7 +19,7 @@ import pytest
 
 from portal.clouds.base import ExitReason, Handle, Health, LaunchMode, LogStream, Target
 from portal.clouds.local import sandbox
-from tests.clouds.local_world import World, healths, jobs_of, processes_of, wait_for
+from tests.clouds.local_world import RELEASE, World, healths, jobs_of, processes_of, wait_for
 
 Running = tuple[World, Handle]
 Refused = Callable[[str], Any]
@@ -257,7 +257,7 @@ def test_the_environment_is_built_from_nothing(running: Running, monkeypatch: py
     _, stdout, _ = world.run(handle, code, environment={"OWN": "mine"})
     environment = json.loads(stdout)
     assert environment["OWN"] == "mine"
-    assert environment["PATH"].startswith(str(world.cloud.machine_root / "releases" / "bodo-2026.10" / "bin"))
+    assert environment["PATH"].startswith(str(world.cloud.installed.path(RELEASE) / "bin"))
     assert "portal-secret" not in stdout
     assert set(environment) <= {
         *("OWN", "PATH", "HOME", "TMPDIR", "LANG", "LC_CTYPE", "PYTHONUNBUFFERED", "OMP_NUM_THREADS"),
@@ -319,7 +319,7 @@ def test_a_job_reads_nothing_of_the_portals_account(running: Running, tmp_path: 
 @needs_landlock
 def test_a_job_writes_only_where_it_should(running: Running, tmp_path: Path) -> None:
     world, handle = running
-    ours = [tmp_path / "new", world.cloud.machine_root / "releases/bodo-2026.10/new", "/etc/new", "/usr/new"]
+    ours = [tmp_path / "new", world.cloud.installed.path(RELEASE) / "new", "/etc/new", "/usr/new"]
     code = (
         "import json, os, sys, tempfile\nopen('result', 'w').write('x')\ntempfile.TemporaryFile().close()\n"
         "open(os.path.expanduser('~/.config'), 'w').close()\nopen('/dev/null', 'w').write('x')\n"
@@ -414,7 +414,7 @@ def test_a_file_named_like_an_option_is_a_file(running: Running) -> None:
 
 def test_a_program_that_cannot_be_run_is_an_error_not_a_lost_job(running: Running, refused: Refused) -> None:
     world, handle = running
-    (world.cloud.machine_root / "releases/bodo-2026.10/bin/python").unlink()
+    (world.cloud.installed.path(RELEASE) / "bin/python").unlink()
     process = world.process("pass")
     for _ in range(2):
         with refused("NodeRefused"):
@@ -462,7 +462,7 @@ def test_a_job_whose_start_failed_can_be_started_again(running: Running, refused
     """And the failure leaves no end that would be taken for the second start's."""
     world, handle = running
     process = world.process("print('said')")
-    python = world.cloud.installed.path("2026.10") / "bin" / "python"
+    python = world.cloud.installed.path(RELEASE) / "bin" / "python"
     away = python.with_name("away")
     os.rename(python, away)
     try:

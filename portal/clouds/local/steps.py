@@ -72,7 +72,7 @@ class DirectoryStep:
 
 @dataclass
 class ReleaseStep:
-    """A release belongs to no cluster: it is made when first wanted, and never deleted."""
+    """A release belongs to no cluster: it is made when first wanted, and a cluster's end does not delete it."""
 
     releases: Releases
     version: str
@@ -86,8 +86,8 @@ class ReleaseStep:
 
     @property
     def fingerprint(self) -> str:
-        """Another version is another release."""
-        return self.version
+        """Another version is another release, and so is one that is made from something else."""
+        return f"{self.version} {self.releases.digest(self.version)}"
 
     def find(self) -> str | None:
         """Its version, if it is installed."""
