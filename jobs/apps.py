@@ -20,10 +20,11 @@ class JobsConfig(AppConfig):
 
         def templates_with(subject: hooks.Usable) -> list[str]:
             if isinstance(subject, Catalog):
-                return []  # no template names one
-            group = subject.group if isinstance(subject, Secret) else subject
-            used = JobTemplate.objects.in_workspace(group.workspace)
-            rows = used.filter(secret_groups__contains=[{"id": str(group.pk)}])
+                rows = JobTemplate.objects.in_workspace(subject.workspace).filter(catalog=subject)
+            else:
+                group = subject.group if isinstance(subject, Secret) else subject
+                used = JobTemplate.objects.in_workspace(group.workspace)
+                rows = used.filter(secret_groups__contains=[{"id": str(group.pk)}])
             return [f"template {name}" for name in rows.order_by("name").values_list("name", flat=True)]
 
         hooks.uses.append(templates_with)

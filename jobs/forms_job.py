@@ -27,7 +27,7 @@ from jobs.forms import MODES, ArgumentsField, EnvironmentField, PlainSelect
 from jobs.spec import CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
 from portal.clouds.base import CloudError, LaunchMode
 from workspaces.clouds import cloud_of
-from workspaces.models import SecretGroup, Workspace
+from workspaces.models import Catalog, SecretGroup, Workspace
 
 KEPT = "********"
 """Stands for a stored value that nobody is shown; left as it is, it stays."""
@@ -71,7 +71,7 @@ STEPS = (
     FormStep(
         "source",
         "Source",
-        ("source_type", "location", "reference", "username", "token", "file", "sql", "parameters"),
+        ("source_type", "location", "reference", "username", "token", "file", "catalog", "sql", "parameters"),
     ),
     FormStep(
         "advanced",
@@ -147,6 +147,7 @@ class JobForm(forms.Form):
         max_length=4000, required=False, label="Token", widget=forms.PasswordInput(attrs={"autocomplete": "off"})
     )
     file = forms.CharField(max_length=1000, required=False, label="File")
+    catalog = forms.ModelChoiceField(Catalog.objects.none(), required=False, label="Catalog")
     sql = forms.CharField(
         max_length=MAX_SQL,
         required=False,
@@ -227,6 +228,7 @@ class JobForm(forms.Form):
         assert isinstance(groups, forms.ModelMultipleChoiceField)
         groups.queryset = SecretGroup.objects.in_workspace(self.workspace)
         self.has_groups = groups.queryset.exists()
+        self._offer_catalogs(code)
         cloud = cloud_of(self.workspace.cloud_configuration)
         try:
             types, releases = cloud.instance_types(self.workspace.region), cloud.releases()
@@ -258,6 +260,18 @@ class JobForm(forms.Form):
             self.fields["file"].help_text = f"Its path in the repository; it ends in {ENDINGS[code]}."
         if self.kept and self.kept.source.token:
             self.fields["token"].help_text = "Leave it empty to keep the one that is stored."
+
+    def _offer_catalogs(self, code: CodeType) -> None:
+        field = self.fields["catalog"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = Catalog.objects.in_workspace(self.workspace).defer("sealed")
+        self.has_catalogs = field.queryset.exists()
+        if code is CodeType.SQL:
+            field.empty_label = "All files of this workspace"
+            field.help_text = "Where the query finds its tables."
+        else:
+            field.empty_label = "None"
+            field.help_text = "The program is given it as JSON in PORTAL_CATALOG, with its credentials."
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
         field = self.fields[name]
@@ -302,6 +316,8 @@ class JobForm(forms.Form):
             names -= {"code_type"}
         if not self.has_groups:
             names -= {"secret_groups"}
+        if not self.has_catalogs:
+            names -= {"catalog"}
         if code is not CodeType.SQL:
             names -= {"parameters"}
         else:
@@ -416,6 +432,7 @@ class JobForm(forms.Form):
             arguments=given("arguments", []),
             environment=values["environment"],
             secret_groups=list(values["secret_groups"]),
+            catalog=given("catalog", None),
             mode=LaunchMode(given("mode", "") or LaunchMode.SPAWN),
             retry=Retry(values["retries"], values["retry_delay_minutes"], values["retry_on_timeout"]),
             timeout_minutes=values["timeout_minutes"],
@@ -475,6 +492,7 @@ def initial_of(spec: JobSpec, place: Place | None) -> dict[str, Any]:
         "arguments": list(spec.arguments),
         "environment": dict.fromkeys(spec.environment, KEPT),
         "secret_groups": list(spec.secret_groups),
+        "catalog": spec.catalog,
         "mode": spec.mode.value,
         "timeout_minutes": spec.timeout_minutes,
         "retries": spec.retry.count,

@@ -98,7 +98,7 @@ class RunMachine(Machine[Run]):
             found = cloud.find(row.cluster.handle, row.process_id)
         if found is None:
             return Step(row.handle, Settled())
-        return Step({**row.handle, **found, **_size(row.cluster, 0)}, Pending(0))
+        return Step({**row.handle, **found, "sealed": seal_secrets(row), **_size(row.cluster, 0)}, Pending(0))
 
     def _start(self, row: Run, cloud: Cloud) -> Step:
         now = timezone.now()
@@ -136,7 +136,7 @@ class RunMachine(Machine[Run]):
         ref = cloud.start(cluster.handle, prepared.process(row, environment=environment, workers=workers))
         attempt = f"Attempt {row.attempt} started" if row.attempt > 1 else "Started"
         message = f"{attempt} on {workers} worker{'s' if workers != 1 else ''} of {cluster.name}"
-        handle = {**ref, "source": source, **_size(cluster, workers)}
+        handle = {**ref, "source": source, "sealed": seal_secrets(row, environment), **_size(cluster, workers)}
         return Step(handle, Pending(LOOK_AGAIN), [Event("start", message)])
 
     def _wait(self, row: Run) -> Step:
@@ -197,6 +197,7 @@ class RunMachine(Machine[Run]):
         row.instances, row.instance_type = row.handle["instances"], row.handle["instance_type"]
         row.started_at = row.started_at or now
         row.not_before = None
+        sealed = row.handle.pop("sealed")
         set_status(row, S.RUNNING)
         RunAttempt.objects.update_or_create(
             run=row,
@@ -204,7 +205,7 @@ class RunMachine(Machine[Run]):
             defaults={
                 "handle": row.handle,
                 "workers": row.workers,
-                "secrets": seal_secrets(row),
+                "secrets": sealed,
                 "started_at": now,
                 **row.handle.get("source", {}),
             },

@@ -16,6 +16,7 @@ from jobs.spec import JobSpec, NewCluster, Place
 from portal import events, queue
 from portal.clouds.base import Target
 from portal.errors import UserError
+from workspaces.catalogs import refuse_gone
 from workspaces.models import Workspace
 
 
@@ -32,8 +33,10 @@ def submit_run(
 ) -> Run:
     """Put a run into its cluster's queue; for a ``NewCluster``, make that first.
 
-    Raises UserError(ClusterNotAvailable, QueueFull, NameTaken, WorkspaceNotReady).
+    Raises UserError(ClusterNotAvailable, QueueFull, NameTaken, WorkspaceNotReady, CatalogGone).
     """
+    if spec.catalog:
+        refuse_gone(workspace, spec.catalog)
     run = Run(
         workspace=workspace,
         name=name,
@@ -60,6 +63,7 @@ def submit_run(
         source=run.source_location.partition("?")[0] or run.source_type,  # what follows may be a signature
         file=run.file,
         mode=run.mode,
+        catalog=run.catalog_name,
     )
     nudge(run)
     return run

@@ -14,6 +14,7 @@ from clusters.models import Cluster
 from jobs.models import JobSchedule, JobTemplate
 from jobs.spec import JobSpec, NewCluster, Place
 from portal.errors import UserError
+from workspaces.catalogs import refuse_gone
 from workspaces.models import Workspace
 
 SHOWN = (
@@ -43,10 +44,9 @@ def create_template(
     place: Place | None = None,
     description: str = "",
 ) -> JobTemplate:
-    """A job with a name. Raises UserError(NameTaken, ClusterGone)."""
+    """A job with a name. Raises UserError(NameTaken, ClusterGone, CatalogGone)."""
     template = JobTemplate(workspace=workspace, name=name, description=description, created_by=actor.user)
-    template.take(spec)
-    _put(template, workspace, place)
+    _put(template, workspace, spec, place)
     _save(template, force_insert=True)
     audit.record(
         actor,
@@ -69,12 +69,11 @@ def update_template(
     place: Place | None,
     description: str,
 ) -> JobTemplate:
-    """Another definition for the runs to come. Raises UserError(NameTaken, ClusterGone, TemplateGone)."""
+    """Another definition for the runs to come. Raises UserError(NameTaken, ClusterGone, CatalogGone, TemplateGone)."""
     row = _locked(template)
     before = _shown(row)
     row.name, row.description = name, description
-    row.take(spec)
-    _put(row, row.workspace, place)
+    _put(row, row.workspace, spec, place)
     row.revision += 1
     row.updated_at = timezone.now()
     _save(row)
@@ -114,7 +113,10 @@ def _locked(template: JobTemplate) -> JobTemplate:
     return row
 
 
-def _put(template: JobTemplate, workspace: Workspace, place: Place | None) -> None:
+def _put(template: JobTemplate, workspace: Workspace, spec: JobSpec, place: Place | None) -> None:
+    if spec.catalog:
+        refuse_gone(workspace, spec.catalog, hold=True)
+    template.take(spec)
     template.cluster = template.new_cluster = None
     if isinstance(place, NewCluster):
         template.new_cluster = asdict(place)
@@ -139,4 +141,9 @@ def _save(template: JobTemplate, **options: Any) -> None:
 def _shown(template: JobTemplate) -> dict[str, Any]:
     shown = {key: getattr(template, key) for key in SHOWN}
     location = template.source_location.partition("?")[0]  # what follows may be a signature
-    return {**shown, "source_location": location, "cluster": template.cluster.name if template.cluster else ""}
+    return {
+        **shown,
+        "source_location": location,
+        "catalog": template.catalog.name if template.catalog else "",
+        "cluster": template.cluster.name if template.cluster else "",
+    }

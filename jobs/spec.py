@@ -10,7 +10,7 @@ from typing import Any
 
 from clusters.models import Cluster
 from portal.clouds.base import LaunchMode
-from workspaces.models import SecretGroup
+from workspaces.models import Catalog, SecretGroup
 
 
 class CodeType(StrEnum):
@@ -68,7 +68,8 @@ class NewCluster:
 @dataclass(frozen=True)
 class JobSpec:
     """A job. ``file`` is relative to the source; ``sql`` is the text of an inline query, ``parameters`` its values by
-    name. ``environment`` values may be secrets. ``timeout_minutes`` is per attempt."""
+    name. ``environment`` values may be secrets. ``catalog`` is where SQL finds its tables; without one, in the
+    workspace's files. ``timeout_minutes`` is per attempt."""
 
     code_type: CodeType = CodeType.PYTHON
     source: Source = field(default_factory=Source)
@@ -84,6 +85,7 @@ class JobSpec:
     pause_on_finish: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     secret_groups: Sequence[SecretGroup] = ()
+    catalog: Catalog | None = None
 
     def changed(self, **changes: Any) -> JobSpec:
         """The same job with some things otherwise."""

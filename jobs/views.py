@@ -121,6 +121,7 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, run: Run) -> d
         "run": run,
         "attempts": attempts,
         "expected_start": expected_start(run),
+        "catalog": run.find_catalog(),
         "cost": costs.costs_of([run]).get(run.pk),
         "events": DeploymentEvent.objects.of(run.pk)[:50],
         "can_cancel": Perm.JOB_EDIT in request.permissions and not run.ended and run.status != RunStatus.CANCELLING,

@@ -11,7 +11,13 @@ from portal.errors import UserError
 from portal.forms import form_response
 
 _BY_NAME = {step.name: step for step in STEPS}
-_OF_ERROR = {"NameTaken": "name", "ClusterNotAvailable": "cluster", "QueueFull": "cluster", "ClusterGone": "cluster"}
+_OF_ERROR = {
+    "NameTaken": "name",
+    "ClusterNotAvailable": "cluster",
+    "QueueFull": "cluster",
+    "ClusterGone": "cluster",
+    "CatalogGone": "catalog",
+}
 
 
 def wants_saving(request: HttpRequest, form: JobForm) -> bool:

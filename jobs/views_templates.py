@@ -26,7 +26,7 @@ RECENT_RUNS = 20
 
 def find(workspace: Workspace, template: UUID) -> JobTemplate:
     """A template of this workspace; 404 for any other, and for one that was deleted."""
-    rows = JobTemplate.objects.in_workspace(workspace).select_related("cluster", "created_by")
+    rows = JobTemplate.objects.in_workspace(workspace).select_related("cluster", "catalog", "created_by")
     return get_object_or_404(rows, pk=template)
 
 
@@ -59,6 +59,7 @@ def detail(request: WorkspaceRequest, workspace: Workspace, template: UUID) -> H
         "nav": "jobs",
         "template": found,
         "place": found.place,
+        "catalog": found.catalog,
         "runs": runs,
         "total": {"minutes": sum(c.minutes for c in known), "dollars": sum(c.dollars for c in known)}
         if known

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.fernet import InvalidToken
+
 from portal.clouds.environment import CATALOG
 from portal.crypto import unseal
 from portal.errors import UserError
-from workspaces.models import Catalog, CatalogKind
+from workspaces.models import Catalog, CatalogKind, Workspace
 
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+){0,4}")
 """Of Snowflake: ``organization-name``, or a locator with region and cloud such as ``xy12345.eu-central-1``. Nothing in
@@ -52,19 +54,41 @@ SHAPES: dict[str, Shape] = {
 
 
 def environment_of(catalog: Catalog) -> dict[str, str]:
-    """The variable through which a job learns of its catalog. It holds the secrets: never write it down."""
+    """The variable through which a job learns of its catalog. It holds the secrets: never write it down.
+
+    Raises UserError(CatalogUnreadable).
+    """
+    try:
+        secret = unseal(catalog.sealed)
+    except InvalidToken:
+        raise UserError(
+            "CatalogUnreadable",
+            f"The password or key of the catalog {catalog} cannot be read: it was encrypted with a key that is gone.",
+            "An admin of the workspace has to enter it again.",
+        ) from None
     described = {
         "name": catalog.name,
         "kind": catalog.kind,
         "settings": catalog.settings,
-        "secret": unseal(catalog.sealed),
+        "secret": secret,
     }
     return {CATALOG: json.dumps(described)}
 
 
-def secret_values_of(catalog: Catalog) -> list[str]:
-    """What must be masked in the logs of its jobs."""
-    return list(unseal(catalog.sealed).values())
+def refuse_gone(workspace: Workspace, catalog: Catalog, *, hold: bool = False) -> None:
+    """Raises UserError(CatalogGone) for one that is not, or no more, in the workspace. With ``hold``, nobody can delete
+    it before the transaction ends."""
+    rows = Catalog.objects.in_workspace(workspace).filter(pk=catalog.pk)
+    if not (rows.select_for_update(no_key=True).first() if hold else rows.exists()):
+        raise UserError("CatalogGone", f"The catalog {catalog} is gone.", "Choose another one.", status=422)
+
+
+def secret_values_of(environment: Mapping[str, str]) -> list[str]:
+    """What must be masked in the logs of a job with this environment: passwords and keys of its catalog, and the
+    variable as a whole, in which they may be written otherwise."""
+    described = environment.get(CATALOG, "{}")
+    values = list(json.loads(described).get("secret", {}).values())
+    return [*values, described] if values else []
 
 
 def refuse_wrong(kind: str, settings: Mapping[str, str], secret: Mapping[str, str]) -> None:

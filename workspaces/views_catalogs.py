@@ -31,7 +31,8 @@ FIELDS = {"NameTaken": "name", "SecretNeeded": "password"}
 
 def find(workspace: Workspace, catalog: UUID) -> Catalog:
     """A catalog of this workspace; 404 for any other."""
-    return get_object_or_404(Catalog.objects.in_workspace(workspace).select_related("changed_by"), pk=catalog)
+    rows = Catalog.objects.in_workspace(workspace).select_related("workspace", "changed_by")
+    return get_object_or_404(rows, pk=catalog)
 
 
 @workspace_view(Perm.WS_VIEW)

@@ -11,7 +11,7 @@ from django.db import models
 from jobs.spec import CodeType, JobSpec, Retry, Source, SourceType
 from portal import crypto
 from portal.clouds.base import LaunchMode
-from workspaces.models import SecretGroup
+from workspaces.models import Catalog, SecretGroup
 
 
 def _choices(kinds: Iterable[Any]) -> list[tuple[str, str]]:
@@ -22,7 +22,7 @@ class JobDefinition(models.Model):
     """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only.
 
     ``secret_groups`` are ids with the names they had, the later winning over the earlier; their values are read at the
-    start of each attempt.
+    start of each attempt. So are those of the catalog, of which each model keeps the id in its own way.
     """
 
     code_type = models.CharField(max_length=10, choices=_choices(CodeType), default=CodeType.PYTHON.value)
@@ -48,6 +48,7 @@ class JobDefinition(models.Model):
     tags = models.JSONField(default=dict, blank=True)
 
     workspace_id: UUID
+    catalog_id: UUID | None
 
     class Meta:
         abstract = True
@@ -67,6 +68,7 @@ class JobDefinition(models.Model):
         self.environment = crypto.seal(dict(spec.environment)) if spec.environment else ""
         self.environment_keys = sorted(spec.environment)
         self.secret_groups = [{"id": str(group.pk), "name": group.name} for group in spec.secret_groups]
+        self.catalog_id = spec.catalog.pk if spec.catalog else None
         self.mode = spec.mode.value
         self.retries = spec.retry.count
         self.retry_delay_minutes = spec.retry.delay_minutes
@@ -87,6 +89,7 @@ class JobDefinition(models.Model):
             arguments=self.arguments,
             environment=crypto.unseal(self.environment),
             secret_groups=self.groups(),
+            catalog=self.find_catalog(),
             mode=LaunchMode(self.mode),
             retry=Retry(self.retries, self.retry_delay_minutes, self.retry_on_timeout),
             timeout_minutes=self.timeout_minutes,
@@ -100,6 +103,12 @@ class JobDefinition(models.Model):
         ids = [given["id"] for given in self.secret_groups]
         found = {str(group.pk): group for group in SecretGroup.objects.filter(workspace=self.workspace_id, pk__in=ids)}
         return [found[each] for each in ids if each in found]
+
+    def find_catalog(self) -> Catalog | None:
+        """The catalog; None where there is none, or it was deleted."""
+        return (
+            Catalog.objects.filter(workspace=self.workspace_id, pk=self.catalog_id).first() if self.catalog_id else None
+        )
 
     def source(self) -> Source:
         """Where the code comes from, with its token."""

@@ -19,6 +19,7 @@ from accounts.models import User
 from clusters.models import Cluster
 from jobs.models.definition import JobDefinition
 from jobs.models.templates import JobTemplate
+from jobs.spec import JobSpec
 from portal.models import NextNumber, Reconciled
 from workspaces.models import Workspace
 
@@ -115,7 +116,8 @@ class Run(Reconciled, JobDefinition):
     attempt. ``number`` is the place in the queue of its cluster.
 
     What it runs was copied at submission: a template that changes later changes no run. ``instance_type`` and
-    ``instances`` are those of the cluster when the newest attempt started.
+    ``instances`` are those of the cluster when the newest attempt started. ``catalog_id`` and ``catalog_name`` say what
+    it was given, also of a catalog that was deleted since: so there is no foreign key.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -128,6 +130,8 @@ class Run(Reconciled, JobDefinition):
         "jobs.JobSchedule", null=True, blank=True, on_delete=models.PROTECT, related_name="runs"
     )
     name = models.CharField(max_length=100)
+    catalog_id = models.UUIDField(null=True, blank=True)
+    catalog_name = models.CharField(max_length=100, blank=True)
     attempt = models.PositiveSmallIntegerField(default=1)
     not_before = models.DateTimeField(null=True, blank=True)
     workers = models.PositiveIntegerField(default=0)
@@ -168,6 +172,11 @@ class Run(Reconciled, JobDefinition):
     def get_absolute_url(self) -> str:
         """The run's page."""
         return reverse("jobs:detail", args=[self.workspace_id, self.pk])
+
+    def take(self, spec: JobSpec) -> None:
+        """Take a job over into the columns. Does not save."""
+        super().take(spec)
+        self.catalog_name = spec.catalog.name if spec.catalog else ""
 
     @property
     def process_id(self) -> str:

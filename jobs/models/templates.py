@@ -15,7 +15,7 @@ from clusters.models import Cluster
 from jobs.models.definition import JobDefinition
 from jobs.spec import NewCluster, Place
 from portal.models import NextNumber
-from workspaces.models import Workspace
+from workspaces.models import Catalog, Workspace
 
 
 class JobTemplateQuerySet(models.QuerySet["JobTemplate"]):
@@ -28,7 +28,8 @@ class JobTemplateQuerySet(models.QuerySet["JobTemplate"]):
 
 class JobTemplate(JobDefinition):
     """A job with a name. It runs on ``cluster``, or on ``new_cluster`` (instance type, instances, release), which is
-    made for each run; both may be empty: then whoever runs it chooses. ``revision`` counts its changes."""
+    made for each run; both may be empty: then whoever runs it chooses. ``revision`` counts its changes. A catalog that
+    it names is not deleted before the template is."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     number = models.BigIntegerField(unique=True, editable=False, db_default=NextNumber("jobs_template_number"))
@@ -36,6 +37,7 @@ class JobTemplate(JobDefinition):
     name = models.CharField(max_length=100)
     description = models.CharField(max_length=1000, blank=True)
     cluster = models.ForeignKey(Cluster, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    catalog = models.ForeignKey(Catalog, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     new_cluster = models.JSONField(null=True, blank=True)
     revision = models.PositiveIntegerField(default=1, editable=False)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")

@@ -11,7 +11,10 @@ from django.test import Client
 from jobs.forms_job import KEPT
 from jobs.models import JobTemplate, Run
 from jobs.spec import CodeType
+from tests.factories import actor, make_catalog
 from tests.pages.world import Tenants
+from workspaces.models import Catalog
+from workspaces.services_catalogs import delete_catalog, update_catalog
 
 NEW = "jobs/templates/new/"
 
@@ -65,7 +68,7 @@ def test_step_by_step_to_a_template(tenants: Tenants, developer: Client) -> None
     assert visible(first) == {"name", "description", "code_type", "tags"}
     values = {**hidden(first), "name": "Load", "tags": "team=data"}
     second = developer.post(path, {**values, "go": "source"})
-    assert visible(second) == {"source_type", "file"}
+    assert visible(second) == {"source_type", "file", "catalog"}
     third = developer.post(path, {**hidden(second), "file": "job.py", "go": "advanced"})
     values = {**hidden(third), "arguments": "--day 'two words'", "environment": "TOKEN=s3cret", "retries": "2"}
     fourth = developer.post(path, {**values, "go": "cluster"})
@@ -104,10 +107,12 @@ def test_the_fields_follow_what_is_chosen(tenants: Tenants, developer: Client) -
     def after(**chosen: str) -> set[str]:
         return visible(developer.post(path, {"step": "source", "go": "refresh", "name": "x", **chosen}))
 
-    assert after(code_type="SQL") == {"source_type", "sql", "parameters"}
+    assert after(code_type="SQL") == {"source_type", "catalog", "sql", "parameters"}
     assert after(code_type="PYTHON", source_type="GIT") >= {"location", "reference", "username", "token", "file"}
-    assert after(code_type="PYTHON", source_type="URL") == {"source_type", "location"}
-    assert after(code_type="IPYNB", source_type="S3") == {"source_type", "location", "reference", "file"}
+    assert after(code_type="PYTHON", source_type="URL") == {"source_type", "location", "catalog"}
+    assert after(code_type="IPYNB", source_type="S3") == {"source_type", "location", "reference", "file", "catalog"}
+    Catalog.objects.all().delete()
+    assert after(code_type="SQL") == {"source_type", "sql", "parameters"}  # nothing to choose from
     assert "sql" not in after(code_type="PYTHON", source_type="SQL")
 
 
@@ -154,6 +159,36 @@ def test_a_cluster_of_another_workspace_is_no_choice(tenants: Tenants, developer
     for place in (tenants.annex, tenants.abroad):
         form = {"name": "x", "file": "job.py", "cluster": str(place.cluster.pk)}
         assert "cluster" in errors(developer.post(address(tenants, "jobs/new/"), form))
+
+
+def test_a_catalog_of_another_workspace_is_no_choice(tenants: Tenants, developer: Client) -> None:
+    for place in (tenants.annex, tenants.abroad):
+        form = {"name": "x", "file": "job.py", "cluster": str(tenants.lab.cluster.pk), "catalog": str(place.catalog.pk)}
+        assert "catalog" in errors(developer.post(address(tenants, "jobs/new/"), form))
+
+
+def test_a_catalog_is_chosen_kept_and_changed_for_one_run(tenants: Tenants, developer: Client) -> None:
+    lake = make_catalog(tenants.lab.workspace, name="lake")
+    form = {"name": "Query", "code_type": "SQL", "sql": "SELECT 1", "cluster": str(tenants.lab.cluster.pk)}
+    assert developer.post(address(tenants, NEW), {**form, "catalog": str(lake.pk)}).status_code == 302
+    template = JobTemplate.objects.get(name="Query")
+    here = template.get_absolute_url()
+    update_catalog(actor=actor(), catalog=lake, name="ocean", settings={"directory": ""}, secret=None)
+    assert b"ocean" in developer.get(here).content
+    edited = hidden(developer.get(f"{here}edit/"))
+    assert edited["catalog"] == str(lake.pk)
+
+    developer.post(f"{here}run/")
+    path = address(tenants, f"jobs/new/?template={template.pk}")
+    changed = {**hidden(developer.get(path)), "catalog": str(tenants.lab.catalog.pk), "go": "save"}
+    assert developer.post(path, changed).status_code == 302
+    first, second = Run.objects.filter(template=template).order_by("number")
+    assert (first.catalog_name, second.catalog_name) == ("ocean", tenants.lab.catalog.name)
+    assert JobTemplate.objects.get(pk=template.pk).catalog == lake
+    assert tenants.lab.catalog.name in developer.get(second.get_absolute_url()).content.decode()
+    assert developer.post(f"{here}edit/", {**edited, "catalog": "", "go": "save"}).status_code == 302
+    delete_catalog(actor=actor(), catalog=lake)
+    assert "deleted since" in developer.get(first.get_absolute_url()).content.decode()
 
 
 # --- what is stored and not shown -----------------------------------------------------------------------------------

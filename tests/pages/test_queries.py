@@ -36,7 +36,7 @@ COUNTS = {
     "workspaces:files": 6,
     "workspaces:secrets": 8,
     "workspaces:catalogs": 7,
-    "workspaces:catalog": 7,
+    "workspaces:catalog": 8,
 }
 """Session, user, membership, whether its single sign-on is demanded, organizations to switch to; then what the page
 itself shows."""
