@@ -50,11 +50,11 @@ LABELS: dict[Perm, str] = {
     Perm.AUDIT_VIEW: "See the audit log",
     Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
-    Perm.BILLING_MANAGE: "Manage rates shown, budgets and the AWS Marketplace subscription",
-    Perm.WS_VIEW: "See files, clusters, runs, logs, catalogs and the names of secrets",
+    Perm.BILLING_MANAGE: "Connect an AWS Marketplace subscription",
+    Perm.WS_VIEW: "See files, clusters, runs, logs, templates, schedules, catalogs and the names of secrets",
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
-    Perm.JOB_EDIT: "Submit and cancel runs",
+    Perm.JOB_EDIT: "Submit and cancel runs, manage templates and schedules",
     Perm.WS_MANAGE: "Manage the workspace: members, catalogs, secrets, API tokens, settings, deletion",
 }
 
