@@ -229,7 +229,7 @@ ROUTES: dict[str, Route] = {
 
 OUR_NAMESPACES = ("accounts", "workspaces", "clusters", "jobs", "billing", None)
 FOREIGN = ("accounts/", "admin/")
-"""Where allauth and Django's admin live; they have tests of their own."""
+"""Where allauth and Django's admin live: ``test_borrowed`` walks those."""
 
 
 def our_patterns() -> Iterator[tuple[str, URLPattern]]:
