@@ -1,6 +1,6 @@
 """What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
 
-from bench import accounts, audit, jobs, lists, stack
+from bench import accounts, audit, jobs, lists, people, stack
 from bench.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -9,6 +9,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("list_clusters_10k", "ms", 50, lists.clusters),
         Benchmark("list_runs_100k", "ms", 50, lists.runs),
         Benchmark("signin_page", "ms", 50, accounts.sign_in_page),
+        Benchmark("members_5k", "ms", 50, people.members),
         Benchmark("audit_search_1m", "ms", 100, audit.search),
         Benchmark("audit_write_cost", "ms", 2, audit.write_cost),
         Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
