@@ -24,7 +24,7 @@ from clusters.forms import MAX_INSTANCES, TagsField, label_of
 from clusters.models import Cluster
 from jobs.fetching.web import name_of
 from jobs.forms import MODES, ArgumentsField, EnvironmentField, PlainSelect
-from jobs.spec import CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
+from jobs.spec import QUERY, CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
 from portal.clouds.base import CloudError, LaunchMode
 from workspaces.clouds import cloud_of
 from workspaces.models import Catalog, SecretGroup, Workspace
@@ -258,6 +258,8 @@ class JobForm(forms.Form):
             )
         else:
             self.fields["file"].help_text = f"Its path in the repository; it ends in {ENDINGS[code]}."
+        if self.kept and self.kept.source.query:
+            self.fields["location"].help_text = "What follows the question mark is stored and not shown; ?… keeps it."
         if self.kept and self.kept.source.token:
             self.fields["token"].help_text = "Leave it empty to keep the one that is stored."
 
@@ -370,6 +372,12 @@ class JobForm(forms.Form):
         return values
 
     def _check_location(self, location: str) -> None:
+        if location.endswith(QUERY):
+            kept = self.kept.source if self.kept else Source()
+            if (kept.type, kept.shown) == (self.source, location):
+                location = kept.location
+            else:
+                self.add_error("location", "Enter the whole address, with what follows its question mark.")
         address = urlsplit(location)
         if self.source is SourceType.S3:
             if address.scheme != "s3" or not address.netloc:
@@ -483,7 +491,7 @@ def initial_of(spec: JobSpec, place: Place | None) -> dict[str, Any]:
         "code_type": spec.code_type.value,
         "tags": dict(spec.tags),
         "source_type": spec.source.type.value,
-        "location": spec.source.location,
+        "location": spec.source.shown,
         "reference": spec.source.reference,
         "username": spec.source.username,
         "file": spec.file,

@@ -60,7 +60,7 @@ def submit_run(
         cluster=run.cluster.name,
         template=template.name if template else "",
         code_type=run.code_type,
-        source=run.source_location.partition("?")[0] or run.source_type,  # what follows may be a signature
+        source=run.source_location or run.source_type,
         file=run.file,
         mode=run.mode,
         catalog=run.catalog_name,

@@ -140,10 +140,8 @@ def _save(template: JobTemplate, **options: Any) -> None:
 
 def _shown(template: JobTemplate) -> dict[str, Any]:
     shown = {key: getattr(template, key) for key in SHOWN}
-    location = template.source_location.partition("?")[0]  # what follows may be a signature
     return {
         **shown,
-        "source_location": location,
         "catalog": template.catalog.name if template.catalog else "",
         "cluster": template.cluster.name if template.cluster else "",
     }

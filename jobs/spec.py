@@ -31,11 +31,16 @@ class SourceType(StrEnum):
     SQL = "SQL"
 
 
+QUERY = "?…"
+"""Stands for the query of an address, which may be a signature."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the code comes from.
 
     ``location`` is the repository (GIT), the address (URL) or ``s3://bucket/prefix`` (S3); empty otherwise.
+    What follows its question mark may be a signature, and is kept as a secret.
     ``reference`` is a branch, tag or commit (GIT; empty is the default branch) or the bucket's region (S3).
     ``token`` is secret: sealed at rest, never shown again.
     """
@@ -45,6 +50,16 @@ class Source:
     reference: str = ""
     username: str = ""
     token: str = ""
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark of ``location``."""
+        return self.location.partition("?")[2]
+
+    @property
+    def shown(self) -> str:
+        """``location`` as people may see it."""
+        return self.location.partition("?")[0] + (QUERY if self.query else "")
 
 
 @dataclass(frozen=True)

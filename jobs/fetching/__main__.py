@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -16,6 +17,7 @@ from jobs.fetching.order import FetchError, Order, Outcome
 
 SECONDS = 600
 _MEMORY = 4 << 30
+_QUERY = re.compile(r"\?\S+")
 
 
 def main() -> None:
@@ -63,6 +65,9 @@ def _failure(order: Order, message: str, hint: str, permanent: bool) -> dict[str
     secrets = [order.token, *order.credentials.values()]
     for secret in filter(None, secrets):  # an address in an error may hold it
         message = message.replace(secret, "***")
+    if "?" in order.location:
+        message = message.replace(order.location, order.location.partition("?")[0])
+    message = _QUERY.sub("?…", message)  # of this address or of one that it redirected to: it may be a signature
     return {"error": {"message": message[:1000], "hint": hint, "permanent": permanent}}
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import models
 
-from jobs.spec import CodeType, JobSpec, Retry, Source, SourceType
+from jobs.spec import QUERY, CodeType, JobSpec, Retry, Source, SourceType
 from portal import crypto
 from portal.clouds.base import LaunchMode
 from workspaces.models import Catalog, SecretGroup
@@ -19,7 +19,8 @@ def _choices(kinds: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 class JobDefinition(models.Model):
-    """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only.
+    """A job as it is stored. ``environment`` and ``source_token`` are sealed: pages show their names only. So is what
+    follows the question mark of an address; ``source_location`` is without it, as people are shown it.
 
     ``secret_groups`` are ids with the names they had, the later winning over the earlier; their values are read at the
     start of each attempt. So are those of the catalog, of which each model keeps the id in its own way.
@@ -57,10 +58,11 @@ class JobDefinition(models.Model):
         """Take a job over into the columns. Does not save."""
         self.code_type = spec.code_type.value
         self.source_type = spec.source.type.value
-        self.source_location = spec.source.location
+        self.source_location = spec.source.shown
         self.source_reference = spec.source.reference
         self.source_username = spec.source.username
-        self.source_token = crypto.seal({"token": spec.source.token}) if spec.source.token else ""
+        secrets = {"token": spec.source.token, "query": spec.source.query}
+        self.source_token = crypto.seal(secrets) if any(secrets.values()) else ""
         self.file = spec.file
         self.sql = spec.sql
         self.parameters = dict(spec.parameters)
@@ -111,11 +113,13 @@ class JobDefinition(models.Model):
         )
 
     def source(self) -> Source:
-        """Where the code comes from, with its token."""
+        """Where the code comes from, with its token and the whole of its address."""
+        secrets = crypto.unseal(self.source_token)
+        query = secrets.get("query", "")
         return Source(
             SourceType(self.source_type),
-            self.source_location,
+            f"{self.source_location.removesuffix(QUERY)}?{query}" if query else self.source_location,
             self.source_reference,
             self.source_username,
-            crypto.unseal(self.source_token).get("token", ""),
+            secrets.get("token", ""),
         )

@@ -29,6 +29,8 @@ from jobs.spec import Source, SourceType
 from portal.clouds.base import CloudError
 
 TOKEN = "ghp_canary-token-never-seen"
+NOBODY = 9
+"""A port where nobody listens."""
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +195,10 @@ def web(tmp_path: Path) -> Iterator[str]:
                 self.send_error(404)
             elif self.path == "/busy.py":
                 self.send_error(503)
+            elif self.path.startswith("/astray.py"):  # to where nobody listens, with a signature of its own
+                self.send_response(302)
+                self.send_header("Location", f"http://127.0.0.1:{NOBODY}/job.py?X-Amz-Signature=canary'2")
+                self.end_headers()
             elif self.path == "/to.py":
                 self.send_response(302)
                 self.send_header("Location", "/job.py?x=1")
@@ -221,6 +227,20 @@ def test_a_file_from_an_address(web: str, path: str) -> None:
     assert found.digest == hashlib.sha256(b"print('web')\n").hexdigest()
     assert "/" not in found.file
     assert [entry.name for entry in found.directory.iterdir()] == [found.file]
+
+
+def test_no_signature_of_an_address_is_in_a_message(web: str, git_server: str) -> None:
+    here = refusal(Source(SourceType.URL, f"http://127.0.0.1:{NOBODY}/job.py?sig=1 canary&more"), "")
+    assert "cannot be reached" in here.message
+    assert "/job.py?…" in here.message
+    sources.discard("attempt")
+    there = refusal(Source(SourceType.URL, f"{web}/astray.py?sig=canary"), "")
+    assert "/job.py?…" in there.message
+    sources.discard("attempt")
+    nothing = refusal(git(f"{git_server.replace('repo', 'other')}?sig=1 canary"), "jobs/load.py")
+    assert "There is no repository" in nothing.message
+    for error in (here, there, nothing):
+        assert "canary" not in f"{error.message}{error.hint}"
 
 
 def test_answers_of_an_address(web: str, settings: Settings) -> None:

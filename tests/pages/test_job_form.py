@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
+from django.apps import apps
 from django.test import Client
 
+from accounts.models import AuditEvent
 from jobs.forms_job import KEPT
 from jobs.models import JobTemplate, Run
 from jobs.spec import CodeType
-from tests.factories import actor, make_catalog
+from portal.crypto import seal
+from tests.factories import actor, make_catalog, make_run, make_template
 from tests.pages.world import Tenants
 from workspaces.models import Catalog
 from workspaces.services_catalogs import delete_catalog, update_catalog
@@ -249,6 +253,51 @@ def test_a_stored_token_goes_to_the_server_that_it_was_given_for_only(
         )
     developer.post(here, {**values, "location": "https://git.example.org/team/other.git", "go": "save"})
     assert JobTemplate.objects.get(pk=git_template.pk).spec().source.token == "canary-token"
+
+
+def test_the_signature_of_an_address_is_kept_and_never_shown(tenants: Tenants, developer: Client) -> None:
+    address_of = "https://files.example.org/job.py"
+    form = {"name": "Web", "source_type": "URL", "cluster": str(tenants.lab.cluster.pk)}
+    refused = developer.post(address(tenants, NEW), {**form, "location": f"{address_of}?…"})
+    assert "whole address" in errors(refused)["location"]
+    form["location"] = f"{address_of}?sig=canary&n=1"
+    assert developer.post(address(tenants, NEW), form).status_code == 302
+    template = JobTemplate.objects.get(name="Web")
+    here = template.get_absolute_url()
+    developer.post(f"{here}run/")
+    run = Run.objects.get(template=template)
+    pages = [
+        *(here, f"{here}edit/?step=source", run.get_absolute_url(), f"{run.get_absolute_url()}live/"),
+        *(address(tenants, "jobs/templates/"), address(tenants, f"jobs/new/?run={run.pk}&step=source")),
+    ]
+    for page in pages:
+        shown = developer.get(page).content.decode()
+        assert "canary" not in shown, page
+        assert f"{address_of}?…" in shown or page.endswith("templates/")
+    edited = hidden(developer.get(f"{here}edit/"))
+    assert developer.post(f"{here}edit/", {**edited, "name": "Web 2", "go": "save"}).status_code == 302
+    for row in (JobTemplate.objects.get(pk=template.pk), run):
+        assert row.spec().source.location == f"{address_of}?sig=canary&n=1"
+        assert "canary" not in str(vars(row))
+    elsewhere = {**edited, "location": "https://evil.example.net/job.py?…", "go": "save"}
+    assert "location" in errors(developer.post(f"{here}edit/", elsewhere))
+    assert not AuditEvent.objects.filter(detail__icontains="canary").exists()
+
+
+def test_addresses_of_before_are_sealed(tenants: Tenants) -> None:
+    migration = importlib.import_module("jobs.migrations.0007_seal_queries_of_addresses")
+    source = {"source_type": "URL", "source_location": "https://example.org/job.py?sig=canary"}
+    rows: list[Run | JobTemplate] = [
+        make_template(tenants.lab.workspace, **source, source_token=seal({"token": "t"})),
+        make_run(tenants.lab.cluster, **source),
+    ]
+    for _ in range(2):
+        migration.seal_queries(apps, None)
+    for row in rows:
+        row.refresh_from_db()
+        assert row.source_location == "https://example.org/job.py?…"
+        assert row.spec().source.location == source["source_location"]
+    assert rows[0].spec().source.token == "t"
 
 
 def test_a_run_with_changes_leaves_its_template_alone(
