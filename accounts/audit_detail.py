@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MASKED = "(not recorded)"
+EMPTY = "–"
 LONGEST = 2000
 """Characters of one text that are kept."""
 
@@ -81,7 +82,7 @@ class Line:
 
 
 def lines(detail: Mapping[str, Any]) -> list[Line]:
-    """An event's detail for people: what changed, then what else is known."""
+    """An event's detail for people: what changed, then what else is known. What is empty and was not filled is left out."""
     before, after = _side(detail.get("before")), _side(detail.get("after"))
     changes = [
         Line(_words(name), _shown_in(before, name), _shown_in(after, name), changed=True)
@@ -92,7 +93,7 @@ def lines(detail: Mapping[str, Any]) -> list[Line]:
         for name, value in detail.items()
         if name not in {"before", "after"}
     ]
-    return changes + facts
+    return [line for line in changes + facts if {line.before, line.after} - {None, EMPTY}]
 
 
 def _side(value: Any) -> Mapping[str, Any]:
@@ -110,7 +111,7 @@ def _words(name: str) -> str:
 
 def _shown(value: Any) -> str:
     if value is None or value in ("", [], {}):
-        return "–"
+        return EMPTY
     match value:
         case bool():
             return "yes" if value else "no"

@@ -174,8 +174,7 @@ def test_a_detail_is_read_as_changes_and_facts() -> None:
         Line("description", "–", "x", changed=True),
         Line("spot", None, "yes", changed=True),
         Line("environment keys", None, "A, B", changed=False),
-        Line("reason", None, "–", changed=False),
-    ]
+    ]  # and nothing of a reason that nobody gave
 
 
 def test_events_of_an_earlier_form_can_be_read() -> None:
