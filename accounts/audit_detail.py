@@ -82,7 +82,7 @@ class Line:
 
 
 def lines(detail: Mapping[str, Any]) -> list[Line]:
-    """An event's detail for people: what changed, then what else is known. What is empty and was not filled is left out."""
+    """An event's detail for people: what changed, then what else is known; not what is empty."""
     before, after = _side(detail.get("before")), _side(detail.get("after"))
     changes = [
         Line(_words(name), _shown_in(before, name), _shown_in(after, name), changed=True)
