@@ -11,9 +11,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts import audit
 from accounts.admin_base import AuditedAdmin
 from accounts.admin_organizations import facts
 from accounts.models import Organization
+from billing import rates
 from billing.dashboard import Month, dashboard
 from billing.models import MeteredCluster, Rate, UsageInterval
 from portal.admin import LookOnlyAdmin, link_to_list
@@ -30,6 +32,12 @@ class RateForm(forms.ModelForm[Rate]):
             self.add_error("valid_to", "It has to end after it begins.")
         return cleaned
 
+    def _get_validation_exclusions(self) -> set[str]:
+        """A new price ends the one before it, so that they overlap now and will not once it is saved. A constraint is
+        not looked at while one of its fields is left out; Django has no other way to say so."""
+        left_out: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return left_out if self.instance.pk else {*left_out, "instance_type"}
+
 
 @admin.register(Rate)
 class RateAdmin(AuditedAdmin[Rate]):
@@ -41,6 +49,19 @@ class RateAdmin(AuditedAdmin[Rate]):
     search_fields = ["instance_type"]
     date_hierarchy = "valid_from"
     ordering = ["provider", "instance_type", "-valid_from"]
+
+    def save_model(self, request: HttpRequest, obj: Rate, form: forms.ModelForm[Rate], change: bool) -> None:
+        """A new one the way that ``load_rates`` puts it."""
+        if change:
+            super().save_model(request, obj, form, change)
+        else:
+            put = {name: form.cleaned_data[name] for name in rates.COLUMNS}
+            obj.pk = rates.put(actor=audit.staff_of(request), **put)[0].pk
+
+    def record_save(self, request: HttpRequest, form: forms.ModelForm[Rate], change: bool) -> None:
+        """``rates.put`` has written its own."""
+        if change:
+            super().record_save(request, form, change)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Rate | None = None) -> list[str]:
         """What has been charged stays as it is; only its end can still be set."""

@@ -10,10 +10,11 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the intervals in step with the ledgers, and tell what runs cost."""
-        from billing import metering, runs
+        from billing import metering, rates, runs
+        from clusters import pricing
         from jobs import costs
         from portal import scheduler
 
         costs.costs_of = runs.costs_of
-
+        pricing.refuse_unpriced = rates.refuse_unpriced
         scheduler.every(10, "metering", metering.meter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -11,7 +10,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
 from accounts.models import Organization
-from billing.models import MeteredCluster, Rate, UsageInterval
+from billing.models import MeteredCluster, UsageInterval
+from billing.rates import hourly_at
 from billing.usage import intervals
 from clusters.models import Cluster
 
@@ -47,7 +47,7 @@ def rebuild(cluster_id: UUID) -> None:
     rates = {
         interval.started_at: kept_rates[interval.started_at]
         if interval.started_at in kept_rates
-        else rate_at(provider, interval.instance_type, interval.started_at)
+        else hourly_at(provider, interval.instance_type, interval.started_at) or Decimal(0)
         for interval in found
     }
     UsageInterval.objects.bulk_create(
@@ -64,12 +64,3 @@ def rebuild(cluster_id: UUID) -> None:
         for interval in found
     )
     MeteredCluster.objects.update_or_create(cluster=cluster, defaults={"ledger_length": cluster.ledger_length})
-
-
-def rate_at(provider: str, instance_type: str, at: datetime) -> Decimal:
-    """US dollars for one instance and hour at a time; 0 where the operator has set none."""
-    rates = Rate.objects.filter(
-        Q(valid_to=None) | Q(valid_to__gt=at), provider=provider, instance_type=instance_type, valid_from__lte=at
-    )
-    rate = rates.order_by("-valid_from").first()
-    return rate.hourly if rate else Decimal(0)

@@ -12,8 +12,18 @@ from clusters.models import Cluster
 from workspaces.models import Provider, Workspace
 
 
+class TimeRange(Func):
+    """``[from, to)`` as a PostgreSQL range."""
+
+    function = "TSTZRANGE"
+    output_field = DateTimeRangeField()
+
+
 class Rate(models.Model):
-    """What one hour of one instance costs in US dollars, from ``valid_from`` until ``valid_to`` (None: no end)."""
+    """What one hour of one instance costs in US dollars, from ``valid_from`` until ``valid_to`` (None: no end).
+
+    The database refuses two at a time for one type. ``billing.rates.put`` is the way to write them.
+    """
 
     provider = models.CharField(max_length=10, choices=Provider.choices)
     instance_type = models.CharField(max_length=60)
@@ -23,16 +33,24 @@ class Rate(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["provider", "instance_type", "valid_from"], name="rate_lookup")]
+        constraints = [
+            ExclusionConstraint(
+                name="rate_one_at_a_time",
+                expressions=[
+                    ("provider", RangeOperators.EQUAL),
+                    ("instance_type", RangeOperators.EQUAL),
+                    (TimeRange("valid_from", "valid_to", RangeBoundary()), RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="Another rate of this instance type is in force in a part of that time.",
+            ),
+            models.CheckConstraint(
+                condition=Q(valid_to=None) | Q(valid_to__gt=models.F("valid_from")), name="rate_ends_after_start"
+            ),
+            models.CheckConstraint(condition=Q(hourly__gte=0), name="rate_not_negative"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.provider} {self.instance_type}: {self.hourly} USD per hour"
-
-
-class TimeRange(Func):
-    """``[from, to)`` as a PostgreSQL range."""
-
-    function = "TSTZRANGE"
-    output_field = DateTimeRangeField()
 
 
 class UsageIntervalQuerySet(models.QuerySet["UsageInterval"]):

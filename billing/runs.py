@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from billing.models import Rate
@@ -41,4 +42,4 @@ def _rate(rates: list[Rate], provider: str, instance_type: str, at: datetime) ->
         valid = rate.valid_from <= at and (rate.valid_to is None or rate.valid_to > at)
         if valid and (rate.provider, rate.instance_type) == (provider, instance_type):
             return rate.hourly
-    return Decimal(0)
+    return settings.PORTAL_DEFAULT_HOURLY or Decimal(0)

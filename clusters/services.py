@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from clusters import ledger
+from clusters import ledger, pricing
 from clusters.models import Cluster, ClusterStatus
 from portal import events, queue
 from portal.clouds.base import Target
@@ -93,10 +93,11 @@ def create_cluster(
     dedicated_to: UUID | None = None,
 ) -> Cluster:
     """A cluster, to be deployed. Minutes of 0 mean never. One that is ``dedicated_to`` a run takes no other run, and
-    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady)."""
+    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate)."""
     place = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
         raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
+    pricing.refuse_unpriced(place, instance_type)
     try:
         with transaction.atomic():
             cluster = Cluster.objects.create(
@@ -125,11 +126,13 @@ def create_cluster(
 
 @transaction.atomic
 def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
-    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow) where it cannot be."""
+    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow, NoRate) where it cannot be."""
     row = _locked(cluster)
     refusal = refusal_of(row, action)
     if refusal:
         raise UserError("NotNow", f"{row.name} is {row.status}. {refusal}", "Its page shows what can be done now.")
+    if action.target is Target.RUNNING:
+        pricing.refuse_unpriced(row.workspace, row.instance_type)
     before, row.target = row.target, action.target
     if action.restarts or (row.status == S.FAILED and action.target is Target.RUNNING):
         row.generation += 1  # what is left of failed machines must not be taken for new ones
@@ -196,7 +199,7 @@ CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags")
 
 @transaction.atomic
 def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
-    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken)."""
+    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken, NoRate)."""
     row = _locked(cluster)
     if row.target == Target.TERMINATED:
         raise UserError("NotNow", f"{row.name} is {row.status}.", "A cluster that is deleted cannot be changed.")
@@ -211,6 +214,8 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
         )
     if not changes:
         return
+    if "instance_type" in changes:
+        pricing.refuse_unpriced(row.workspace, changes["instance_type"])
     before = {field: getattr(row, field) for field in changes}
     for field, value in changes.items():
         setattr(row, field, value)

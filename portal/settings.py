@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -208,6 +209,8 @@ MFA_FORMS = {
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 PORTAL_TOKENS_WITHOUT_EXPIRY = flag("PORTAL_TOKENS_WITHOUT_EXPIRY", False)
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
+PORTAL_DEFAULT_HOURLY = Decimal(os.environ["PORTAL_DEFAULT_HOURLY"]) if "PORTAL_DEFAULT_HOURLY" in os.environ else None
+"""US dollars for an hour of an instance whose type has no rate. None: such an instance cannot be started."""
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")
 ACCOUNT_RATE_LIMITS = {  # beside allauth's own
