@@ -14,10 +14,10 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import audit, hooks
+from accounts import audit, hooks, sso
 from accounts.activation import user_of
 from accounts.audit import Actor
-from accounts.models import Invitation, InvitationStatus, Membership, User
+from accounts.models import Invitation, InvitationStatus, Membership, SsoConnection, User
 from accounts.permissions import OrganizationRole
 from accounts.services import add_member
 from accounts.services_invitations import may_send
@@ -106,7 +106,8 @@ def decline_invitation(*, actor: Actor, token: str) -> Invitation:
 def sign_up_invited(*, token: str, first_name: str, last_name: str, password: str, address: str | None) -> Joined:
     """Make an account for the invited address, which the link proves, and join.
 
-    ``address`` is the one of the network. Raises UserError as ``standing_invitation`` does, and AccountExists.
+    ``address`` is the one of the network. Raises UserError as ``standing_invitation`` does, AccountExists, and
+    SsoDemanded.
     """
     hashed = make_password(password)  # takes a while on purpose: before anything is locked
     try:
@@ -114,6 +115,9 @@ def sign_up_invited(*, token: str, first_name: str, last_name: str, password: st
             invitation = _claim(token, InvitationStatus.ACCEPTED)
             if user_of(invitation.email):
                 raise account_exists(invitation=invitation)
+            connection, must = sso.way_in(invitation)
+            if connection and must:
+                raise sso_demanded(invitation=invitation, connection=connection)
             user = User.objects.create(
                 email=invitation.email,
                 password=hashed,
@@ -150,6 +154,16 @@ def account_exists(*, invitation: Invitation) -> UserError:
         "AccountExists",
         f"There is an account for {invitation.email} already.",
         "Sign in with it, then open the link in the mail again.",
+    )
+
+
+def sso_demanded(*, invitation: Invitation, connection: SsoConnection) -> UserError:
+    """The refusal of a password where single sign-on is demanded."""
+    return UserError(
+        "SsoDemanded",
+        f"{connection.organization} signs in {invitation.email} through its own provider only.",
+        "Open the link in the mail again and go on with single sign-on.",
+        status=403,
     )
 
 

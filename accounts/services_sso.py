@@ -8,14 +8,24 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import audit, letters, services, services_security, sso
+from accounts import audit, letters, services, services_joining, services_security, sso
 from accounts.addresses import clean_email
 from accounts.audit import Actor
 from accounts.forms import clean_name
-from accounts.models import FormerMember, Membership, Organization, SsoConnection, SsoDomain, SsoIdentity, User
+from accounts.models import (
+    FormerMember,
+    Invitation,
+    Membership,
+    Organization,
+    SsoConnection,
+    SsoDomain,
+    SsoIdentity,
+    User,
+)
 from accounts.oidc import Claims
 from accounts.permissions import OrganizationRole, Perm
 from accounts.standing import demand, lock_roles
+from accounts.tokens import hash_of
 from portal.errors import UserError
 
 
@@ -188,15 +198,21 @@ def _sessions_of_another_way(connection: SsoConnection) -> list[UserSession]:
 
 
 @transaction.atomic
-def admit(*, connection: SsoConnection, claims: Claims, address: str | None) -> User:
+def admit(*, connection: SsoConnection, claims: Claims, address: str | None, invitation: str = "") -> User:
     """Whom the provider named: a member, or somebody new who becomes one. Whether they may sign in at all (locked,
-    inactive) is for the sign-in to say, as after any other way. Raises SsoRefusedError."""
+    inactive) is for the sign-in to say, as after any other way.
+
+    ``invitation`` is the token of one to this organization that they came with, and join by. Raises SsoRefusedError,
+    and UserError as ``services_joining.accept_invitation`` does.
+    """
     organization = lock_roles(connection.organization)
     email = _email(connection, claims)
     identity = SsoIdentity.objects.filter(connection=connection, subject=claims.subject).select_related("user").first()
     user = identity.user if identity else User.objects.filter(email=email).first()
+    invited = Invitation.objects.in_organization(organization).filter(token_hash=hash_of(invitation)).exists()
     if user is None:
-        _demand_joins(connection)
+        if not invited:
+            _demand_joins(connection)
         user = _new_user(claims, email)
         audit.record(audit.person(user, address), "user.create", user, organization=organization, by="single sign-on")
     actor = audit.person(user, address)
@@ -207,8 +223,11 @@ def admit(*, connection: SsoConnection, claims: Claims, address: str | None) -> 
             "Staff sign in with a password and a second factor: no customer's provider speaks for them.",
         )
     if not Membership.objects.filter(organization=organization, user=user).exists():
-        _demand_may_join(connection, user)
-        services.add_member(actor=actor, organization=organization, user=user, role=OrganizationRole.MEMBER)
+        _demand_may_join(connection, user, invited=invited)
+        if invited:
+            services_joining.accept_invitation(actor=actor, token=invitation)
+        else:
+            services.add_member(actor=actor, organization=organization, user=user, role=OrganizationRole.MEMBER)
     if identity is None:
         identity = SsoIdentity.objects.create(connection=connection, subject=claims.subject, user=user)
         audit.record(actor, "sso_identity.link", identity, organization=organization, named=claims.subject)
@@ -251,11 +270,12 @@ def _demand_joins(connection: SsoConnection) -> None:
         )
 
 
-def _demand_may_join(connection: SsoConnection, user: User) -> None:
-    """What a provider cannot do: bring back who was removed, or sign in as somebody of another organization."""
+def _demand_may_join(connection: SsoConnection, user: User, *, invited: bool) -> None:
+    """What a provider cannot do: bring back who was removed, or sign in as somebody of another organization. An
+    invitation brings back; but that it makes nobody sign in as somebody else, their own password has to say."""
     organization = connection.organization
     ask = f"Ask the owners or admins of {organization} for an invitation, then sign in again."
-    if FormerMember.objects.filter(organization=organization, user=user).exists():
+    if not invited and FormerMember.objects.filter(organization=organization, user=user).exists():
         raise SsoRefusedError("FormerMember", f"You are not a member of {organization} any more.", ask)
     if Membership.objects.of(user).exists():
         raise SsoRefusedError(
@@ -263,7 +283,8 @@ def _demand_may_join(connection: SsoConnection, user: User) -> None:
             f"There is an account for {user.email}, which belongs to other organizations than {organization}.",
             f"{ask} You accept it with that account, signed in with its password.",
         )
-    _demand_joins(connection)
+    if not invited:
+        _demand_joins(connection)
 
 
 def _new_user(claims: Claims, email: str) -> User:

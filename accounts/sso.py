@@ -19,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.models import Organization, SsoConnection, User
+from accounts.models import Invitation, Organization, SsoConnection, User
 from accounts.oidc import Client
 from accounts.permissions import OrganizationRole
 
@@ -79,6 +79,20 @@ def demanded_of(user: User) -> SsoConnection | None:
         return None
     members = connection.organization.memberships.filter(user=user).exclude(role=OrganizationRole.OWNER)
     return connection if members.exists() else None
+
+
+def way_in(invitation: Invitation) -> tuple[SsoConnection | None, bool]:
+    """The connection through which somebody who is invited can join, and whether they have to, making no password here.
+
+    They have to where their address is in a domain of which single sign-on is demanded: the inviting organization's, or
+    another's whose newcomers become members. Where only members come through that other one, they would be refused.
+    """
+    connection = connection_for(invitation.email)
+    if connection is None:
+        return None, False
+    own = connection.organization_id == invitation.organization_id
+    must = connection.enforced and (own or connection.joins)
+    return (connection, must) if own or must else (None, False)
 
 
 def client_of(connection: SsoConnection) -> Client:

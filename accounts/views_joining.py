@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from allauth.account.utils import perform_login
 from django.contrib import messages
+from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from accounts import services_joining
+from accounts import services_joining, sso
 from accounts.access import public_view
 from accounts.activation import user_of, visitor
 from accounts.addresses import masked
 from accounts.audit import actor_of
 from accounts.forms_invitations import JoinForm
-from accounts.models import Invitation, InvitationStatus, Membership, User
+from accounts.models import Invitation, InvitationStatus, Membership, SsoConnection, User
 from accounts.services_joining import Joined
 from accounts.tokens import hash_of
 from portal.errors import client_address
@@ -38,6 +41,8 @@ def accept(request: HttpRequest, invitation_key: str) -> HttpResponse:
     if not isinstance(request.user, User):
         return redirect("accounts:invitation", invitation_key)
     joined = services_joining.accept_invitation(actor=actor_of(request), token=invitation_key)
+    if (connection := sso.demanded_of(request.user)) and not sso.signed_in_through(request, connection.organization):
+        return _sign_in_anew(request, request.user, joined, connection)
     _welcome(request, joined)
     return redirect(_landing(joined.invitation))
 
@@ -59,6 +64,8 @@ def sign_up(request: HttpRequest, invitation_key: str) -> HttpResponseBase:
     """Make an account with the invited address, and join. Open also where nobody may sign up by themselves."""
     row = services_joining.standing_invitation(token=invitation_key)
     form = JoinForm(posted(request), email=row.email)
+    if sso.way_in(row)[1]:
+        return redirect("accounts:invitation", invitation_key)
     if not form.is_valid():
         return _show(request, row, invitation_key, form)
     if isinstance(request.user, User):
@@ -78,6 +85,7 @@ def sign_up(request: HttpRequest, invitation_key: str) -> HttpResponseBase:
 
 def _show(request: HttpRequest, row: Invitation, token: str, form: JoinForm | None) -> HttpResponse:
     user = request.user if isinstance(request.user, User) else None
+    connection, must = sso.way_in(row)
     context = {
         "invitation": row,
         "invitation_key": token,
@@ -85,6 +93,8 @@ def _show(request: HttpRequest, row: Invitation, token: str, form: JoinForm | No
         "masked": masked(row.email),
         "membership": user and Membership.objects.of(user).filter(organization=row.organization).first(),
         "has_account": user_of(row.email) is not None,
+        "sso": connection,
+        "sso_only": must,
         "form": form or JoinForm(email=row.email),
     }
     return render(request, "accounts/invitation.html", context, status=422 if form else 200)
@@ -98,6 +108,19 @@ def _accepted_by_me(request: HttpRequest, token: str) -> Invitation | None:
     row = rows.filter(accepted_by=request.user).select_related("workspace").first()
     still = row and Membership.objects.of(request.user).filter(organization=row.organization_id).exists()
     return row if still else None
+
+
+def _sign_in_anew(request: HttpRequest, user: User, joined: Joined, connection: SsoConnection) -> HttpResponse:
+    """They are in now, and from now on by the organization's own provider: a session that began otherwise ends, as
+    those of all members did when that was made the rule."""
+    logout(request)
+    messages.success(
+        request,
+        f"Welcome to {joined.invitation.place}. {connection.organization} signs in its members through its own "
+        "provider only: go on with it.",
+    )
+    query = urlencode({"email": user.email, "next": _landing(joined.invitation)})
+    return redirect(f"{reverse('accounts:sso_start')}?{query}")
 
 
 def _landing(row: Invitation) -> str:

@@ -70,6 +70,7 @@ def _send(request: HttpRequest, connection: SsoConnection, email: str) -> HttpRe
         "organization": str(connection.organization_id),
         "at": timezone.now().timestamp(),
         "next": _next(request),
+        "invitation": request.POST.get("invitation", ""),
     }
     request.session[ATTEMPTS] = dict(list(attempts.items())[-KEPT:])
     url = oidc.authorization_url(provider, client, attempt, login_hint=email)
@@ -87,7 +88,9 @@ def callback(request: HttpRequest, tenant: UUID) -> HttpResponseBase:
         if row is None:
             raise UserError("SsoOff", "This single sign-on was switched off meanwhile.", "Sign in with your password.")
         claims = _ask_provider(request, row, oidc.Attempt(**begun["attempt"]))
-        user = services_sso.admit(connection=row, claims=claims, address=client_address(request))
+        user = services_sso.admit(
+            connection=row, claims=claims, address=client_address(request), invitation=begun["invitation"]
+        )
     except UserError as error:
         return _failed(request, error, row)
     if request.user.is_authenticated:
