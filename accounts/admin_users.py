@@ -18,7 +18,6 @@ from django.utils.safestring import SafeString
 from accounts import audit, impersonation, lockout, services_impersonation, services_lockout, services_staff
 from accounts.admin_base import AuditedAdmin
 from accounts.models import Impersonation, Membership, User
-from accounts.permissions import OrganizationRole
 from accounts.second_factor import FACTORS
 from portal.admin import LookOnlyAdmin, Task, link, link_to_list
 from portal.templatetags.marks import moment
@@ -31,20 +30,7 @@ CHANGE = "accounts.change_user"
 
 def _deactivate(request: HttpRequest, user: User, reason: str) -> str:
     services_staff.deactivate_user(actor=audit.staff_of(request), user=user, reason=reason)
-    alone = [
-        str(membership.organization)
-        for membership in Membership.objects.filter(user=user, role=OrganizationRole.OWNER).select_related(
-            "organization"
-        )
-        if not _has_another_owner(membership)
-    ]
-    told = f"{user} is shut out, and signed out everywhere."
-    return f"{told} No active owner is left in: {', '.join(alone)}." if alone else told
-
-
-def _has_another_owner(membership: Membership) -> bool:
-    owners = Membership.objects.filter(organization=membership.organization, role=OrganizationRole.OWNER)
-    return owners.filter(user__is_active=True).exclude(pk=membership.pk).exists()
+    return f"{user} is shut out, and signed out everywhere."
 
 
 def _reactivate(request: HttpRequest, user: User, _: str) -> str:
@@ -178,7 +164,8 @@ class UserAdmin(AuditedAdmin[User]):
             "deactivate",
             "Deactivate",
             "They are shut out at once: signed out everywhere, and the API tokens that they made are revoked for good. "
-            "What else they made stays, and so do their memberships, in case they come back.",
+            "What else they made stays, and so do their memberships, in case they come back. The only active owner of "
+            "an organization is not shut out: make somebody else an owner under Memberships, or delete it.",
             _deactivate,
             permission=CHANGE,
             offered=lambda user: user.is_active,

@@ -13,7 +13,7 @@ from accounts.audit import Actor
 from accounts.models import Invitation, Membership, Organization, User
 from accounts.permissions import OrganizationRole, Perm, organization_permissions
 from accounts.services_invitations import revoke_all, revoke_of
-from accounts.standing import demand, lock_roles
+from accounts.standing import demand, keep_an_owner, lock_roles
 from portal.errors import UserError
 
 
@@ -38,7 +38,7 @@ def change_role(*, actor: Actor, organization: Organization, user: User, role: O
         )
     if role == before:
         return membership
-    _keep_an_owner(membership)
+    keep_an_owner(membership)
     membership.role = role
     membership.save(update_fields=["role"])
     _revoke_beyond(actor, membership)
@@ -87,18 +87,6 @@ def _find(organization: Organization, user: User) -> Membership:
     return membership
 
 
-def _keep_an_owner(membership: Membership) -> None:
-    """An organization without an owner could never be managed again."""
-    owners = Membership.objects.in_organization(membership.organization).filter(role=OrganizationRole.OWNER)
-    others = owners.exclude(pk=membership.pk).filter(user__is_active=True)
-    if membership.role == OrganizationRole.OWNER and not others.exists():
-        raise UserError(
-            "LastOwner",
-            f"{membership.user} is the only owner of {membership.organization}.",
-            "Make somebody else an owner first.",
-        )
-
-
 def _revoke_beyond(actor: Actor, membership: Membership) -> None:
     """Invitations to the organization that a member has sent and, with another role, could not send now."""
     permissions = organization_permissions(membership.role)
@@ -111,7 +99,7 @@ def _revoke_beyond(actor: Actor, membership: Membership) -> None:
 
 
 def _end(actor: Actor, verb: str, membership: Membership) -> None:
-    _keep_an_owner(membership)
+    keep_an_owner(membership)
     revoke_of(actor=actor, organization=membership.organization, user=membership.user)
     for ended in hooks.membership_ended:
         ended(actor, membership.organization, membership.user)

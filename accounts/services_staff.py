@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from accounts import audit, services_signup, services_tokens
 from accounts.audit import Actor
-from accounts.models import ApiToken, PendingSignup, User
+from accounts.models import ApiToken, Membership, Organization, PendingSignup, User
+from accounts.standing import keep_an_owner, lock_roles
 from portal import mail
 from portal.errors import UserError
 from portal.models import OutgoingMail
@@ -18,9 +19,13 @@ from portal.models import OutgoingMail
 @transaction.atomic
 def deactivate_user(*, actor: Actor, user: User, reason: str) -> None:
     """Shut somebody out at once: no sign-in, no session, and the API tokens that they made are revoked. What else they
-    made stays. Raises UserError(Yourself)."""
+    made stays. Raises UserError(Yourself, LastOwner)."""
     if actor.user == user:
         raise UserError("Yourself", "You would shut yourself out.", "Ask another member of staff to do it.")
+    for organization in Organization.objects.of(user).order_by("pk"):
+        lock_roles(organization)
+    for membership in Membership.objects.of(user).filter(user__is_active=True).select_related("user", "organization"):
+        keep_an_owner(membership)
     if User.objects.filter(pk=user.pk, is_active=True).update(is_active=False):
         ended = _end_sessions(user)
         services_tokens.revoke_tokens(

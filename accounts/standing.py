@@ -10,7 +10,7 @@ from accounts.access import refuse
 from accounts.audit import Actor
 from accounts.impersonation import WITHHELD
 from accounts.models import Membership, Organization
-from accounts.permissions import Perm, organization_permissions
+from accounts.permissions import OrganizationRole, Perm, organization_permissions
 from portal.errors import UserError
 
 
@@ -40,3 +40,16 @@ def demand(actor: Actor, perm: Perm, organization: Organization) -> None:
     """Raise PermissionNeededError unless the actor has the permission now."""
     if perm not in permissions_of(actor, organization):
         raise refuse(perm, organization)
+
+
+def keep_an_owner(membership: Membership) -> None:
+    """Raise UserError(LastOwner) where an organization's only active owner would be lost: nobody could manage it any
+    more. The caller holds ``lock_roles``."""
+    owners = Membership.objects.in_organization(membership.organization).filter(role=OrganizationRole.OWNER)
+    others = owners.exclude(pk=membership.pk).filter(user__is_active=True)
+    if membership.role == OrganizationRole.OWNER and not others.exists():
+        raise UserError(
+            "LastOwner",
+            f"{membership.user} is the only active owner of {membership.organization}.",
+            "Make somebody else an owner first, or delete the organization.",
+        )
