@@ -51,6 +51,10 @@ def enter(request: Any, organization_id: UUID) -> Membership:
     return membership
 
 
+def _enter_without(request: Any, organization_id: UUID) -> Membership:
+    return membership_of(request.user, organization_id)
+
+
 def second_factor_needed(request: HttpRequest, organization: Organization) -> HttpResponse:
     """The page that says so, and leads to a second factor and back."""
     if getattr(request, "htmx", False):
@@ -74,18 +78,21 @@ def people_who_manage(organization: Organization) -> list[str]:
     return [f"{row.user.get_full_name()} <{row.user.email}>" for row in rows[:10]]
 
 
-def organization_view(perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD")) -> Callable[[View], View]:
+def organization_view(
+    perm: Perm, methods: tuple[str, ...] = ("GET", "HEAD"), *, second_factor: bool = True
+) -> Callable[[View], View]:
     """Decorate a view whose first URL argument is an organization's id.
 
     The view gets the ``Organization`` in its place; ``request`` gains ``organization``, ``organization_role`` and
-    ``permissions``.
+    ``permissions``. Without ``second_factor`` it is open also to who has none where the organization asks for one: for
+    what shows nothing and only takes away.
     """
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def wrapped(request: Any, organization: UUID, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
-                membership = enter(request, organization)
+                membership = (enter if second_factor else _enter_without)(request, organization)
             except SecondFactorNeededError as error:
                 return second_factor_needed(request, error.organization)
             request.organization = membership.organization

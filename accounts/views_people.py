@@ -15,6 +15,7 @@ from accounts.forms_people import PeopleFilter, RoleForm
 from accounts.impersonation import not_while_impersonating
 from accounts.models import Membership, MembershipQuerySet, Organization, User
 from accounts.permissions import OrganizationRole, Perm, WorkspaceRole, organization_matrix, workspace_matrix
+from accounts.second_factor import WAY_BACK
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.paging import numbered_page
@@ -128,9 +129,10 @@ def member_remove(request: OrganizationRequest, organization: Organization, memb
 
 
 @not_while_impersonating
-@organization_view(Perm.ORG_VIEW, ("POST",))
+@organization_view(Perm.ORG_VIEW, ("POST",), second_factor=False)
 def leave(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """Leave the organization."""
+    """Leave the organization, also without the second factor that it asks for."""
     services_people.leave_organization(actor=actor_of(request), organization=organization)
+    request.session.pop(WAY_BACK, None)
     messages.success(request, f"You have left {organization}.")
     return done(request, "home")

@@ -45,7 +45,8 @@ def require(tenants: Tenants, required: bool = True, by: str = "owner") -> None:
     services.require_second_factor(actor=who, organization=tenants.acme, required=required)
 
 
-IN_TENANT = [name for name, route in ROUTES.items() if route.in_tenant]
+LEAVE = "accounts:leave"
+IN_TENANT = [name for name, route in ROUTES.items() if route.in_tenant and name != LEAVE]
 
 
 @pytest.mark.parametrize("role", ["admin", "member", "developer"])
@@ -74,6 +75,30 @@ def test_who_has_one_goes_on(strict: Tenants, type: str) -> None:
 def test_recovery_codes_alone_are_none(strict: Tenants) -> None:
     make_authenticator(strict.people["developer"], "recovery_codes")
     assert strict.client("developer").get(f"/w/{strict.lab.workspace.pk}/clusters/").status_code == 403
+
+
+def test_leaving_needs_none_and_opens_nothing(strict: Tenants) -> None:
+    person, acme = strict.people["developer"], strict.acme
+    client = strict.client("developer")
+    page = client.get(f"/w/{strict.lab.workspace.pk}/clusters/").content.decode()
+    where = f"/o/{acme.pk}/leave/"
+    assert f'action="{where}"' in page
+    assert client.get(where).status_code == 405
+    left = client.post(where, follow=True)
+    assert f"You have left {acme}." in left.content.decode()
+    assert "Go on where you were" not in client.get("/accounts/2fa/").content.decode()
+    assert not acme.memberships.filter(user=person).exists()
+    assert not person.workspace_memberships.exists()
+    assert AuditEvent.objects.get(verb="membership.leave").actor_user == person
+    assert client.get(f"/o/{acme.pk}/people/").status_code == 404
+    assert client.post(where).status_code == 404
+
+
+def test_the_only_owner_cannot_leave_without_one_either(strict: Tenants) -> None:
+    Authenticator.objects.all().delete()
+    response = strict.client("owner").post(f"/o/{strict.acme.pk}/leave/")
+    assert (response.status_code, "LastOwner" in response.content.decode()) == (409, True)
+    assert strict.acme.memberships.filter(user=strict.people["owner"]).exists()
 
 
 def test_other_organizations_do_not_mind(strict: Tenants) -> None:
