@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,16 @@ def flag(name: str, default: bool) -> bool:
 def names(name: str, default: str = "") -> list[str]:
     """A comma-separated environment variable."""
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
+
+
+def reach(name: str) -> str:
+    """What of private networks may be reached, as ``portal.outbound`` takes it: nothing, "on", or what is named."""
+    yes, no = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+    words = [word.lower() for word in names(name) if word.lower() not in no]
+    try:
+        return ",".join("on" if word in yes else str(ip_network(word)) for word in words)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} can be off, on, or name addresses and networks: {error}.") from None
 
 
 PORTAL_HOME = Path(os.environ.get("PORTAL_HOME", BASE_DIR / "var")).resolve()
@@ -280,7 +291,7 @@ PORTAL_MACHINE_ROOT = Path(os.environ.get("PORTAL_MACHINE_ROOT", PORTAL_HOME / "
 
 # --- what people may have the portal reach ----------------------------------------------------------------------------
 
-PORTAL_PRIVATE_ADDRESSES = flag("PORTAL_PRIVATE_ADDRESSES", False)
+PORTAL_PRIVATE_ADDRESSES = reach("PORTAL_PRIVATE_ADDRESSES")
 PORTAL_SOURCE_LIMIT_MB = int(os.environ.get("PORTAL_SOURCE_LIMIT_MB", "512"))
 PORTAL_S3_ENDPOINT = os.environ.get("PORTAL_S3_ENDPOINT", "")
 CATALOG_ENDPOINTS: dict[str, str] = {}  # by kind, for tests: where a server of their own stands for the service

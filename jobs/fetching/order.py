@@ -27,7 +27,7 @@ class Order:
     commit: str
     directory: str
     limit: int
-    private: bool
+    private: str
     credentials: dict[str, str] = field(default_factory=dict)
 
 

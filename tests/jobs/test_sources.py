@@ -36,7 +36,7 @@ NOBODY = 9
 @pytest.fixture(autouse=True)
 def reachable(settings: Settings, tmp_path: Path) -> None:
     settings.PORTAL_HOME = tmp_path / "home"
-    settings.PORTAL_PRIVATE_ADDRESSES = True
+    settings.PORTAL_PRIVATE_ADDRESSES = "on"
 
 
 def fetched(source: Source, file: str, environment: dict[str, str] | None = None, commit: str = "") -> Fetched:
@@ -254,7 +254,7 @@ def test_answers_of_an_address(web: str, settings: Settings) -> None:
 
 @pytest.mark.parametrize("kind", [SourceType.URL, SourceType.GIT])
 def test_private_addresses_are_for_the_operator_to_allow(web: str, settings: Settings, kind: SourceType) -> None:
-    settings.PORTAL_PRIVATE_ADDRESSES = False
+    settings.PORTAL_PRIVATE_ADDRESSES = ""
     for address in (f"{web}/job.py", f"{web.replace('http', 'https')}/job.py"):
         error = refusal(Source(kind, address), "job.py")
         assert "private network" in error.message or "https" in error.message

@@ -6,6 +6,7 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,11 +27,69 @@ def test_the_open_internet_is_public(address: str) -> None:
         *("127.0.0.1", "127.8.8.8", "::1", "0.0.0.0", "::", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1"),
         *("169.254.169.254", "fe80::1%eth0", "fd00:ec2::254", "fc00::1", "224.0.0.1", "ff02::1", "255.255.255.255"),
         *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
-        *("192.0.2.1", "198.18.0.1", "240.0.0.1"),
+        *("192.0.2.1", "198.18.0.1", "240.0.0.1", "168.63.129.16"),
     ],
 )
 def test_what_only_we_can_reach_is_not(address: str) -> None:
     assert not outbound.is_public(address)
+
+
+PRIVATE = ("127.0.0.1", "10.1.2.3", "192.168.1.1", "fc00::1", "93.184.216.34")
+CREDENTIALS = (
+    *("169.254.169.254", "169.254.170.2", "fe80::1%eth0", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200"),
+    *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "168.63.129.16"),
+)
+
+
+@pytest.mark.parametrize("private", ["on", "0.0.0.0/0,::/0", "on,10.0.0.0/8", "168.0.0.0/5,fd00::/8"])
+@pytest.mark.parametrize("address", CREDENTIALS)
+def test_credentials_of_the_machine_are_not_reached_by_a_wide_word(address: str, private: str) -> None:
+    assert not outbound.is_allowed(address, private)
+
+
+def test_what_is_named_itself_is_reached() -> None:
+    for address, private in (
+        ("169.254.169.254", "169.254.169.254/32"),
+        ("169.254.169.254", "on,169.254.169.254/32"),
+        ("169.254.169.254", "169.254.0.0/16"),
+        ("fd00:ec2::254", "fd00:ec2::254/128"),
+        ("10.1.2.3", "10.0.0.0/8,192.168.1.1/32"),
+    ):
+        assert outbound.is_allowed(address, private)
+    for address, private in (
+        ("169.254.170.2", "on,169.254.169.254/32"),
+        ("192.168.1.2", "10.0.0.0/8,192.168.1.1/32"),
+        ("127.0.0.1", "10.0.0.0/8"),
+    ):
+        assert not outbound.is_allowed(address, private)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_networks_are_open_where_the_operator_says_on(address: str) -> None:
+    assert outbound.is_allowed(address, "on")
+
+
+@pytest.mark.parametrize("name", ["169.254.169.254", "[::ffff:169.254.169.254]", "2852039166"])
+def test_no_connection_is_tried_to_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at once nor by a redirect, with private networks open."""
+    tried: list[Any] = []
+
+    def connect(self: socket.socket, address: Any) -> None:
+        tried.append(address[0])
+        raise OSError("not in a test")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    for send in (outbound.session(private="on").get, partial(outbound.pool_manager(private="on").request, "GET")):
+        with pytest.raises((OSError, requests.RequestException, urllib3.exceptions.HTTPError), match="credentials"):
+            send(f"http://{name}/latest/meta-data/")
+    assert tried == []
+
+
+def test_a_redirect_does_not_lead_there(server: Any) -> None:
+    address = f"http://127.0.0.1:{server.server_port}/to/http://169.254.169.254/latest"
+    with pytest.raises(requests.RequestException, match="credentials"):
+        outbound.session(private="on").get(address)
+    assert server.seen == ["/to/http://169.254.169.254/latest"]
 
 
 @pytest.fixture
@@ -77,8 +136,8 @@ def test_this_machine_is_not_reached_by_any_of_its_names(server: Any, name: str,
 
     server.get_request = counted
     with pytest.raises((OSError, requests.RequestException)):
-        outbound.session(private=False).get(f"{scheme}://{name}:{server.server_port}/")
-    pool = outbound.pool_manager(private=False)
+        outbound.session(private="").get(f"{scheme}://{name}:{server.server_port}/")
+    pool = outbound.pool_manager(private="")
     with pytest.raises((OSError, urllib3.exceptions.HTTPError)):
         pool.request("GET", f"{scheme}://{name}:{server.server_port}/")
     assert (server.seen, accepted) == ([], [])
@@ -99,7 +158,7 @@ def test_a_name_that_changes_its_answer_is_asked_once(server: Any, monkeypatch: 
     monkeypatch.setattr(socket, "getaddrinfo", lying)
     monkeypatch.setattr(socket.socket, "connect", connect)
     with pytest.raises(requests.RequestException):
-        outbound.session(private=False).get(f"https://rebind.example:{server.server_port}/")
+        outbound.session(private="").get(f"https://rebind.example:{server.server_port}/")
     assert tried == ["93.184.216.34"]
 
 
@@ -114,7 +173,7 @@ def test_where_the_operator_allows_it_all_is_reached_and_proxies_are_not_asked(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    answer = outbound.session(private=True).get(
+    answer = outbound.session(private="on").get(
         f"http://127.0.0.1:{server.server_port}/to/http://127.0.0.1:{server.server_port}/x"
     )
     assert answer.ok
@@ -124,11 +183,11 @@ def test_where_the_operator_allows_it_all_is_reached_and_proxies_are_not_asked(
 def test_redirects_have_an_end(server: Any) -> None:
     home = f"http://127.0.0.1:{server.server_port}"
     with pytest.raises(requests.TooManyRedirects):
-        outbound.session(private=True).get(f"{home}{f'/to/{home}' * 8}/x")
+        outbound.session(private="on").get(f"{home}{f'/to/{home}' * 8}/x")
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(server: Any) -> None:
-    answer = outbound.session(private=True).get(f"http://127.0.0.1:{server.server_port}/", stream=True)
+    answer = outbound.session(private="on").get(f"http://127.0.0.1:{server.server_port}/", stream=True)
     taken: list[bytes] = []
     with pytest.raises(outbound.TooLargeError):
         taken.extend(outbound.blocks(answer, 100_000))

@@ -21,7 +21,7 @@ def running() -> Iterator[Provider]:
 @pytest.fixture
 def provider(running: Provider, settings: Settings) -> Iterator[Provider]:
     """Telling the truth, and within reach: it is on this machine."""
-    settings.PORTAL_PRIVATE_ADDRESSES = True
+    settings.PORTAL_PRIVATE_ADDRESSES = "on"
     cache.clear()
     running.lie()
     yield running

@@ -119,7 +119,7 @@ ISSUERS += ["https://[::1", "javascript:alert(1)", "https://" + "x" * 500, "http
 
 @pytest.mark.parametrize("issuer", ISSUERS)
 def test_what_is_no_address_is_refused_beside_its_field(acme: Acme, owner: Client, settings: Any, issuer: str) -> None:
-    settings.PORTAL_PRIVATE_ADDRESSES = False
+    settings.PORTAL_PRIVATE_ADDRESSES = ""
     response = owner.post(page_of(acme), {"issuer": issuer, "client_id": "x", "client_secret": "y"})
     assert response.status_code == 422
     assert "issuer" in response.context["provider"].errors
@@ -139,7 +139,7 @@ def test_what_is_no_address_is_refused_beside_its_field(acme: Acme, owner: Clien
     ],
 )
 def test_no_provider_is_looked_for_in_our_own_network(acme: Acme, owner: Client, settings: Any, issuer: str) -> None:
-    settings.PORTAL_PRIVATE_ADDRESSES = False
+    settings.PORTAL_PRIVATE_ADDRESSES = ""
     assert owner.post(page_of(acme), {"issuer": issuer, "client_id": "x", "client_secret": "y"}).status_code == 302
     text = owner.post(page_of(acme, "test/")).content.decode()
     assert "is in a private network" in text
@@ -152,7 +152,7 @@ def test_a_provider_that_leads_into_our_own_network_is_not_followed(
     acme: Acme, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own address is public, and those it names are not."""
-    settings.PORTAL_PRIVATE_ADDRESSES = False
+    settings.PORTAL_PRIVATE_ADDRESSES = ""
     public, asked = oidc._ask, []
     issuer = "https://idp.example"
     named = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), "https://169.254.169.254/x")

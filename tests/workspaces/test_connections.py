@@ -42,7 +42,7 @@ def names(checks: list[Check]) -> list[tuple[str, bool]]:
 
 
 def ask(server: FakeSnowflake, password: str = "right", seconds: float = 15, **settings: str) -> list[Check]:
-    question = Question("SNOWFLAKE", {**SETTINGS, **settings}, {"password": password}, seconds, True, server.address)
+    question = Question("SNOWFLAKE", {**SETTINGS, **settings}, {"password": password}, seconds, "on", server.address)
     return snowflake_probe.probe(question)
 
 
@@ -119,7 +119,7 @@ def test_nobody_there() -> None:
 
 def test_a_name_without_an_address() -> None:
     (check,) = snowflake_probe.probe(
-        Question("SNOWFLAKE", SETTINGS, {"password": "x"}, 15, True, "https://no-such-account.invalid")
+        Question("SNOWFLAKE", SETTINGS, {"password": "x"}, 15, "on", "https://no-such-account.invalid")
     )
     assert "has no address" in check.detail
     assert "account identifier" in check.hint
@@ -135,13 +135,13 @@ def test_a_name_without_an_address() -> None:
     ],
 )
 def test_where_an_account_lives(account: str, host: str) -> None:
-    question = Question("SNOWFLAKE", {"account": account, "port": "8443"}, {}, 15, False)
+    question = Question("SNOWFLAKE", {"account": account, "port": "8443"}, {}, 15, "")
     assert address_of(question) == ("https", host, 8443)
 
 
 @given(st.from_regex(ACCOUNT, fullmatch=True) | st.text(max_size=30).filter(ACCOUNT.fullmatch))
 def test_no_account_leads_anywhere_but_to_snowflake(account: str) -> None:
-    scheme, host, port = address_of(Question("SNOWFLAKE", {"account": account}, {}, 15, False))
+    scheme, host, port = address_of(Question("SNOWFLAKE", {"account": account}, {}, 15, ""))
     assert (scheme, port) == ("https", 443)
     assert re.fullmatch(r"[a-z0-9.-]+\.snowflakecomputing\.(com|cn)", host)
 
@@ -157,7 +157,7 @@ def cloud() -> Iterator[Question]:
         for name in ("sales", "web"):
             boto3.client("glue", endpoint_url=address, **own).create_database(DatabaseInput={"Name": name})
         boto3.client("s3", endpoint_url=address, **own).create_bucket(Bucket="lake")
-        yield Question("GLUE", {"region": "us-east-1", "warehouse": "s3://lake/tables"}, KEYS, 15, True, address)
+        yield Question("GLUE", {"region": "us-east-1", "warehouse": "s3://lake/tables"}, KEYS, 15, "on", address)
 
 
 def user_who_may(question: Question, action: str) -> dict[str, str]:
@@ -222,7 +222,7 @@ def test_aws_that_does_not_answer_is_not_waited_for_long() -> None:
     with snowflake(hangs=threading.Event()) as server:
         began = time.monotonic()
         settings = {"region": "us-east-1", "warehouse": "s3://lake"}
-        (check,) = glue.probe(Question("GLUE", settings, KEYS, 4, True, server.address))
+        (check,) = glue.probe(Question("GLUE", settings, KEYS, 4, "on", server.address))
         assert time.monotonic() - began < 10
     assert (check.name, check.passed) == ("Region", False)
 
@@ -236,7 +236,7 @@ def workspace(db: None) -> Workspace:
 
 
 def test_snowflake_from_the_portal(workspace: Workspace, settings: Settings) -> None:
-    settings.PORTAL_PRIVATE_ADDRESSES = True
+    settings.PORTAL_PRIVATE_ADDRESSES = "on"
     with snowflake() as server:
         settings.CATALOG_ENDPOINTS = {"SNOWFLAKE": server.address}
         checks = checks_of(workspace, "SNOWFLAKE", SETTINGS, {"password": "right"})
@@ -245,7 +245,7 @@ def test_snowflake_from_the_portal(workspace: Workspace, settings: Settings) -> 
 
 
 def test_glue_from_the_portal(workspace: Workspace, settings: Settings, cloud: Question) -> None:
-    settings.PORTAL_PRIVATE_ADDRESSES = True
+    settings.PORTAL_PRIVATE_ADDRESSES = "on"
     settings.CATALOG_ENDPOINTS = {"GLUE": cloud.endpoint}
     assert ("Databases", True) in names(checks_of(workspace, "GLUE", cloud.settings, KEYS))
 
@@ -254,7 +254,7 @@ def test_glue_from_the_portal(workspace: Workspace, settings: Settings, cloud: Q
 def test_private_networks_are_out_of_reach_unless_the_operator_says_otherwise(
     workspace: Workspace, settings: Settings, kind: str
 ) -> None:
-    assert settings.PORTAL_PRIVATE_ADDRESSES is False
+    assert settings.PORTAL_PRIVATE_ADDRESSES == ""
     values, secret = {
         "SNOWFLAKE": (SETTINGS, {"password": "right"}),
         "GLUE": ({"region": "us-east-1", "warehouse": "s3://lake"}, KEYS),

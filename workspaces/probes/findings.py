@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
 
 from portal import outbound
@@ -12,13 +11,13 @@ from portal.clouds.base import Check
 @dataclass(frozen=True)
 class Question:
     """A catalog to try. ``seconds`` are for the whole of it; ``endpoint`` replaces the service's own address (tests);
-    ``private`` allows addresses in private networks."""
+    ``private`` says which private networks may be reached (``portal.outbound``)."""
 
     kind: str
     settings: dict[str, str]
     secret: dict[str, str]
     seconds: float
-    private: bool
+    private: str
     endpoint: str = ""
 
 
@@ -40,12 +39,9 @@ class Findings:
 def refusal_of_host(host: str, port: int, question: Question) -> str:
     """Why a host cannot be asked: it has no address, or one that only the portal can reach. Empty where it can."""
     try:
-        if question.private:
-            socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-        else:
-            outbound.resolve(host, port)
-    except outbound.AddressNotAllowedError:
-        return f"{host} is in a private network, which the operator of this portal does not allow."
+        outbound.resolve(host, port, question.private)
+    except outbound.AddressNotAllowedError as error:
+        return f"{str(error).rstrip('.')}, which the operator of this portal does not allow."
     except OSError as error:
         return f"{host} has no address: {error}."
     return ""
