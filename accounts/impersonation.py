@@ -23,7 +23,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts import lockout
+from accounts import lockout, terms
 from accounts.audit import actor_of
 from accounts.models import Impersonation, User
 from accounts.permissions import Perm
@@ -85,7 +85,7 @@ def acting_user(request: HttpRequest) -> User | None:
         return None
     row = _find(request, user)
     if row is None:
-        return user
+        return user if terms.accepted_by(user) else None
     return None if _over(row) else row.person
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django_htmx.http import HttpResponseClientRefresh
 
-from accounts import lockout
+from accounts import lockout, terms
+from accounts.impersonation import is_impersonating
 from accounts.models import User
 from accounts.views_lockout import locked_out
 
@@ -25,3 +32,35 @@ class Lockout:
         if isinstance(request.user, User) and lockout.is_locked(request.user):
             return locked_out(request)
         return self.get_response(request)
+
+
+class NewTerms:
+    """Ask somebody who is signed in for the terms of today at the next page, when these have changed meanwhile.
+
+    Public pages and the way out stay open. Staff who act as a person meet them when they stop: they accept for nobody
+    else.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        """What was asked for is not done; the page of the terms leads back to it."""
+        if not isinstance(request.user, User) or terms.accepted_by(request.user) or is_impersonating(request):
+            return None
+        if getattr(view, "required_permission", None) == "public" or request.path == reverse("account_logout"):
+            return None
+        if request.headers.get("HX-Request"):
+            return HttpResponseClientRefresh()  # a part of a page that was open before; anew, it is the terms
+        if request.method in {"GET", "HEAD"}:
+            back = request.get_full_path()
+        else:
+            messages.warning(request, "What you last sent was not done. Accept the terms, then send it again.")
+            sender = urlsplit(request.headers.get("Referer", ""))
+            back = f"{sender.path}?{sender.query}" if sender.query else sender.path
+        return redirect(f"{reverse('accounts:terms')}?{urlencode({'next': back})}")

@@ -15,7 +15,7 @@ from accounts.audit import actor_of, person
 from accounts.forms_signup import SENT_TO, SendAgainForm, TermsForm
 from accounts.models import User
 from portal.errors import UserError, client_address
-from portal.forms import form_page, posted
+from portal.forms import form_page, next_path, posted
 
 
 @public_view(("GET", "HEAD", "POST"))
@@ -67,12 +67,13 @@ def terms_page(request: HttpRequest) -> HttpResponseBase:
         if not terms.accepted_by(user):
             actor = person(user, client_address(request)) if stage else actor_of(request)
             services_signup.accept_terms(actor=actor, user=user)
-        response: HttpResponseBase = stage.exit() if stage else redirect("home")
+        response: HttpResponseBase = stage.exit() if stage else redirect(next_path(request) or "home")
         return response
     if form.is_valid():
         return redirect("account_login")
     context = {
         "asks": isinstance(user, User) and not terms.accepted_by(user),
+        "next": next_path(request),
         "signing_in": stage is not None,
         "accepted_at": user.terms_accepted_at if isinstance(user, User) and terms.accepted_by(user) else None,
         "version": settings.PORTAL_TERMS_VERSION,

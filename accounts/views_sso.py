@@ -14,14 +14,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import limits, oidc, services_sso, sso
 from accounts.access import public_view
 from accounts.forms_sso import EmailForm
 from accounts.models import SsoConnection, User
 from portal.errors import UserError, client_address
-from portal.forms import posted
+from portal.forms import next_path, posted
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def start(request: HttpRequest) -> HttpResponse:
                 "email", "No organization signs in people of this domain with single sign-on. Use your password."
             )
     return render(
-        request, "account/sso.html", {"form": form, "next": _next(request)}, status=422 if form.errors else 200
+        request, "account/sso.html", {"form": form, "next": next_path(request)}, status=422 if form.errors else 200
     )
 
 
@@ -69,7 +68,7 @@ def _send(request: HttpRequest, connection: SsoConnection, email: str) -> HttpRe
         "attempt": attempt.as_dict(),
         "organization": str(connection.organization_id),
         "at": timezone.now().timestamp(),
-        "next": _next(request),
+        "next": next_path(request),
         "invitation": request.POST.get("invitation", ""),
     }
     request.session[ATTEMPTS] = dict(list(attempts.items())[-KEPT:])
@@ -109,7 +108,7 @@ def callback(request: HttpRequest, tenant: UUID) -> HttpResponseBase:
 def sso_demanded(request: HttpRequest, connection: SsoConnection, user: User) -> HttpResponse:
     """The right password or passkey, and the wrong door."""
     clear_login(request)
-    context = {"organization": connection.organization, "email": user.email, "next": _next(request)}
+    context = {"organization": connection.organization, "email": user.email, "next": next_path(request)}
     return render(request, "account/sso_demanded.html", context, status=403)
 
 
@@ -149,10 +148,3 @@ def _failed(request: HttpRequest, error: UserError, connection: SsoConnection | 
     """The page that says what happened. Also in the log: nobody is told when a provider breaks."""
     logger.warning("Single sign-on %s failed: %s", connection.pk if connection else "unknown", error)
     return render(request, "account/sso_failed.html", {"error": error}, status=error.status)
-
-
-def _next(request: HttpRequest) -> str:
-    """Where to go on afterwards: within the portal, or nowhere."""
-    path = request.POST.get("next") or request.GET.get("next") or ""
-    safe = url_has_allowed_host_and_scheme(path, allowed_hosts=None) and path.startswith("/")
-    return path if safe else ""

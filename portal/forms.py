@@ -8,6 +8,7 @@ from django import forms
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect as to
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 
@@ -35,3 +36,9 @@ def done(request: HttpRequest, address: str, *arguments: Any) -> HttpResponse:
     if getattr(request, "htmx", False):
         return HttpResponseClientRedirect(response.headers["Location"])
     return response
+
+
+def next_path(request: HttpRequest) -> str:
+    """Where a request wants to go on afterwards: within the portal, or nowhere (empty)."""
+    path = request.POST.get("next") or request.GET.get("next") or ""
+    return path if path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None) else ""

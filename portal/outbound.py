@@ -60,7 +60,7 @@ def is_allowed(address: str, private: str) -> bool:
     words = [word for word in private.split(",") if word]
     named = [network for network in (ip_network(word) for word in words if word != "on") if found in network]
     if closed is not None:
-        return any(_within(network, closed) for network in named)
+        return any(network.prefixlen >= closed.prefixlen for network in named)
     return bool(named) or "on" in words or is_public(address)
 
 
@@ -78,10 +78,6 @@ def _plain(address: str) -> Address:
 
 def _closed_by(found: Address) -> IPv4Network | IPv6Network | None:
     return next((network for network in CREDENTIALS if found in network), None)
-
-
-def _within(network: IPv4Network | IPv6Network, closed: IPv4Network | IPv6Network) -> bool:
-    return network[0] in closed and network[-1] in closed
 
 
 def resolve(host: str, port: int, private: str = "") -> list[tuple[Any, ...]]:

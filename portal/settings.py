@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "accounts.sessions.SessionLimits",
     "accounts.middleware.Lockout",
+    "accounts.middleware.NewTerms",
     "accounts.impersonation.ImpersonationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.middleware.ErrorPages",

@@ -123,6 +123,7 @@ NO_ACTOR = {
     "accounts.services_joining.sign_up_invited": "the person who signs up is the actor",
     "accounts.services_joining.for_another": "reads",
     "accounts.services_joining.account_exists": "reads",
+    "accounts.services_joining.sso_demanded": "reads",
     "accounts.services_organizations.in_the_way": "reads",
     "accounts.services_sso.admit": "whoever comes in is the actor",
     "workspaces.services.local_directory": "reads",

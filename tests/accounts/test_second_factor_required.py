@@ -86,6 +86,7 @@ def test_leaving_needs_none_and_opens_nothing(strict: Tenants) -> None:
     assert client.get(where).status_code == 405
     left = client.post(where, follow=True)
     assert f"You have left {acme}." in left.content.decode()
+    make_authenticator(person)
     assert "Go on where you were" not in client.get("/accounts/2fa/").content.decode()
     assert not acme.memberships.filter(user=person).exists()
     assert not person.workspace_memberships.exists()

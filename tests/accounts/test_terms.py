@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from allauth.account.models import Login
-from django.test import Client
+from asgiref.sync import async_to_sync
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from accounts.models import AuditEvent
+from accounts import sessions
+from accounts.access import enter
+from accounts.models import AuditEvent, User
 from accounts.terms import TermsStage
 from tests.accounts.conftest import new_browser
 from tests.accounts.steps import activate, address, sign_in, sign_up
-from tests.factories import PASSWORD, make_organization, make_user
+from tests.factories import PASSWORD, make_organization, make_user, make_workspace
+from workspaces.access import may_upload
 
 pytestmark = pytest.mark.django_db
 NEW = "2027-01-01"
@@ -80,16 +86,88 @@ def test_nobody_accepts_for_somebody_else(browser: Client, settings: Settings) -
     assert user.terms_version != NEW
 
 
-def test_a_remembered_session_may_accept_before_it_has_to(browser: Client, settings: Settings) -> None:
+def test_a_remembered_session_meets_them_at_the_next_page(browser: Client, settings: Settings) -> None:
     user = make_user()
+    where = f"/o/{make_organization(user).pk}/people/?q=x"
     browser.force_login(user)
+    assert browser.get(where).status_code == 200
     settings.PORTAL_TERMS_VERSION = NEW
-    assert "The terms have changed" in browser.get("/terms/").content.decode()
-    assert browser.post("/terms/", {"accept_terms": "on"})["Location"] == "/"
+    for page in (where, "/accounts/2fa/", "/organizations/new/", "/accounts/password/change/"):
+        assert browser.get(page)["Location"] == f"/terms/?{urlencode({'next': page})}"
+    terms = browser.get(browser.get(where)["Location"]).content.decode()
+    assert "The terms have changed" in terms
+    assert f'name="next" value="{where}"' in terms
+    assert "Sign out" in terms
+    assert browser.post("/terms/", {"accept_terms": "on", "next": where})["Location"] == where
+    assert browser.get(where).status_code == 200
     assert AuditEvent.objects.get().verb == "user.accept_terms"
     assert "you accepted it on" in browser.get("/terms/").content.decode()
     browser.post("/terms/", {"accept_terms": "on"})
     assert AuditEvent.objects.count() == 1
+
+
+def test_what_is_sent_meanwhile_is_not_done(browser: Client, settings: Settings) -> None:
+    user = make_user()
+    organization = make_organization(user, "Acme")
+    browser.force_login(user)
+    settings.PORTAL_TERMS_VERSION = NEW
+    where = f"/o/{organization.pk}/settings/"
+    response = browser.post(f"{where}name/", {"name": "Other"}, headers={"referer": f"http://testserver{where}"})
+    assert response["Location"] == f"/terms/?{urlencode({'next': where})}"
+    assert "What you last sent was not done" in browser.get(response["Location"]).content.decode()
+    organization.refresh_from_db()
+    assert (organization.name, AuditEvent.objects.count()) == ("Acme", 0)
+    part = browser.get(f"/o/{organization.pk}/people/", headers={"hx-request": "true"})
+    assert (part["HX-Refresh"], part.content) == ("true", b"")
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:x"])
+def test_the_page_leads_nowhere_else(browser: Client, settings: Settings, target: str) -> None:
+    browser.force_login(make_user())
+    settings.PORTAL_TERMS_VERSION = NEW
+    assert "evil" not in browser.get("/terms/", {"next": target}).content.decode()
+    assert browser.post("/terms/", {"accept_terms": "on", "next": target})["Location"] == "/"
+
+
+def test_the_way_out_and_public_pages_stay_open(browser: Client, settings: Settings) -> None:
+    browser.force_login(make_user())
+    settings.PORTAL_TERMS_VERSION = NEW
+    assert browser.get("/accounts/logout/").status_code == 200
+    assert browser.get("/activate/").status_code == 200
+    browser.post("/accounts/logout/")
+    assert "_auth_user_id" not in browser.session
+
+
+def test_open_streams_and_uploads_stop(browser: Client, settings: Settings) -> None:
+    user = make_user()
+    organization = make_organization(user)
+    workspace = make_workspace(organization)
+    browser.force_login(user)
+    request = RequestFactory().get("/")
+    request.session, request.user = browser.session, user
+    stream = async_to_sync(sessions.still(request, lambda again: enter(again, organization.pk)))
+    assert stream()
+    assert may_upload(request, str(workspace.pk))
+    settings.PORTAL_TERMS_VERSION = NEW
+    assert not stream()
+    assert not may_upload(request, str(workspace.pk))
+
+
+def test_staff_accepts_for_nobody_else_and_for_themselves_when_they_stop(browser: Client, settings: Settings) -> None:
+    root, person = make_user("root", is_staff=True, is_superuser=True), make_user("bob")
+    organization = make_organization(person)
+    browser.force_login(root)
+    browser.post(f"/admin/accounts/user/{person.pk}/task/act-as/", {"text": "Ticket 1"})
+    User.objects.filter(pk=person.pk).update(terms_version="2020-01-01")
+    where = f"/o/{organization.pk}/people/"
+    assert browser.get(where).status_code == 200
+    assert browser.post("/terms/", {"accept_terms": "on"}).status_code == 403
+    settings.PORTAL_TERMS_VERSION = NEW
+    assert browser.get(where).status_code == 200
+    browser.post("/acting/stop/")
+    assert browser.get("/admin/")["Location"].startswith("/terms/")
+    person.refresh_from_db()
+    assert person.terms_version == "2020-01-01"
 
 
 def test_terms_of_the_operator_are_linked(browser: Client, settings: Settings) -> None:

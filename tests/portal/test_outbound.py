@@ -41,7 +41,7 @@ CREDENTIALS = (
 )
 
 
-@pytest.mark.parametrize("private", ["on", "0.0.0.0/0,::/0", "on,10.0.0.0/8", "168.0.0.0/5,fd00::/8"])
+@pytest.mark.parametrize("private", ["on", "0.0.0.0/0,::/0", "169.254.0.0/15", "on,10.0.0.0/8", "168.0.0.0/5,fd00::/8"])
 @pytest.mark.parametrize("address", CREDENTIALS)
 def test_credentials_of_the_machine_are_not_reached_by_a_wide_word(address: str, private: str) -> None:
     assert not outbound.is_allowed(address, private)
