@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from portal.clouds.local import kernel, launch, limits, processes
 from portal.clouds.local.launch import Limits
 from portal.clouds.local.supervisor import Supervisor
 from tests.clouds.local_world import World, jobs_of, wait_for
+from tests.clouds.small_disk import UNSHARE
 
 Running = tuple[World, Handle]
 Refused = Callable[[str], Any]
@@ -203,3 +207,16 @@ def test_a_log_within_its_limit_is_left_alone(tmp_path: Path) -> None:
     cap.finish()
     assert log.read_bytes() == b"x" * MB
     assert os.listdir(tmp_path) == ["stdout.log"]
+
+
+def test_a_disk_that_is_really_full(machine_root: Path, tmp_path: Path) -> None:
+    """Not a byte is free when the run is ended, and how it ended can be said all the same."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this account may not mount a disk of its own here")
+    command = [*UNSHARE, sys.executable, "-m", "tests.clouds.small_disk", str(disk), str(machine_root / "releases")]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+    assert found["reason"] == "DISK_FULL"
+    assert found["detail"].startswith("The disk of the machine was nearly full, and the run went on writing.")
+    assert (found["free"], found["left"], found["after"]) == (0, [], "1\n")

@@ -108,8 +108,21 @@ class Agent:
             run = self.runs.pop(pid, None)
             started = run is not None and (run / "spec.json").exists()  # else its start failed, and may be tried again
             if run is not None and started and not (run / "exit.json").exists():
+                self.end_orphans()
                 with contextlib.suppress(OSError):  # a full disk must not end the agent; whoever polls buries it later
                     burial.bury(run)
+
+    def end_orphans(self) -> None:
+        """Kill what came to us from a supervisor that was killed: whatever is below us and below no other one."""
+        for _ in range(100):
+            below = kernel.descendants(os.getpid())
+            orphans = [pid for pid, parent in below.items() if parent == os.getpid() and pid not in self.runs]
+            living = [pid for pid in orphans if kernel.start_time(pid) is not None]
+            if not living:
+                return
+            for pid in living:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def answer(self, connection: socket.socket) -> None:
         """Answer one request; whatever is wrong with it, the agent goes on."""
@@ -143,12 +156,13 @@ class Agent:
         directory.mkdir(mode=0o700, exist_ok=True)
         known = {key: value for key, value in run.items() if key != "environment"}  # which may hold secrets
         kernel.put(directory / "spec.json", {**known, "agent": kernel.identity(os.getpid())})
+        agent = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.WAKERS)  # none of our handlers may run in the fork
         try:
             pid = os.fork()
             if pid == 0:
                 self.listener.close()
-                supervisor.main(self.node, run, directory, connection)
+                supervisor.main(agent, run, directory, connection)
             self.runs[pid] = directory
         except OSError:
             (directory / "spec.json").unlink()

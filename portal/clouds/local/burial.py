@@ -12,6 +12,9 @@ from pathlib import Path
 
 from portal.clouds.local import kernel, trees
 
+_WATCHER = "The process that watched it on its machine was killed, and the run with it."
+_MACHINE = "The machine that it ran on went away."
+
 
 def bury(directory: Path) -> None:
     """Kill what an unwatched run left behind, and record it as lost when it was last seen alive."""
@@ -32,8 +35,10 @@ def bury(directory: Path) -> None:
     except FileNotFoundError:
         ended = time.time()
     if directory.exists():
-        lost = {"reason": "LOST", "code": None, "signal": None, "started": status.get("started"), "ended": ended}
-        kernel.put(directory / "exit.json", lost, durable=True, replace=False)
+        detail = _WATCHER if kernel.alive((kernel.get(directory / "spec.json") or {}).get("agent")) else _MACHINE
+        times = {"started": status.get("started"), "ended": ended}
+        lost = {"reason": "LOST", "detail": detail, "code": None, "signal": None, **times}
+        kernel.put_for_good(directory / "exit.json", lost)
         clean(directory)
 
 

@@ -7,8 +7,10 @@ a pid alone is handed out again. Signals from the portal go through a pidfd, so 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterable
@@ -19,6 +21,11 @@ Identity = dict[str, Any]
 """``{"pid": ..., "start": clock ticks since boot, "boot": boot id}``."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_ROOM = 4096
+"""Bytes: more than any exit takes."""
+
+_BRAND = 10
+"""RLIMIT_LOCKS, of which Linux only keeps the number since 2.4.25. ``resource`` does not name it."""
 
 
 def boot_id() -> str:
@@ -97,25 +104,29 @@ def program(pid: int) -> str:
 def variable(pid: int, name: str) -> str:
     """The value of a variable that a process was started with; empty where there is none."""
     start = f"{name}=".encode()
-    try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return ""
-    return next((entry[len(start) :].decode() for entry in entries if entry.startswith(start)), "")
+    return next((entry[len(start) :].decode() for entry in _environment(pid) if entry.startswith(start)), "")
+
+
+def brand(mark: str) -> None:
+    """Give this process, and all that will descend from it, a number made from the mark, as the limit of a resource.
+
+    Unlike a variable of the environment, it stays with a program that clears its environment, closes its files and
+    leaves its session, as daemons do. Without privileges it can be lowered, on purpose, and not be raised.
+    """
+    with contextlib.suppress(ValueError, OSError):  # somebody has limited it already: the environment has to do
+        resource.setrlimit(_BRAND, (_number(mark), _number(mark)))
 
 
 def marked(mark: str) -> list[Identity]:
-    """The processes that were given the environment entry ``mark`` (``NAME=value``), except ourselves."""
-    entry = mark.encode()
+    """The processes that were given the environment entry ``mark`` (``NAME=value``) or are branded with it, except
+    ourselves."""
+    entry, number = mark.encode(), str(_number(mark)).encode()
     found = []
     for pid in _pids():
-        try:
-            if pid != os.getpid() and entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                who = identity(pid)
-                if who["start"] is not None:
-                    found.append(who)
-        except OSError:
-            continue
+        if pid != os.getpid() and (entry in _environment(pid) or number in _limits(pid)):
+            who = identity(pid)
+            if who["start"] is not None:
+                found.append(who)
     return found
 
 
@@ -130,28 +141,45 @@ def send(who: Identity, number: signal.Signals) -> None:
             os.close(descriptor)
 
 
-def put(path: Path, content: Any, *, durable: bool = False, replace: bool = True) -> None:
-    """Write JSON whole or not at all; without ``replace`` the first writer wins."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+def put(path: Path, content: Any, *, durable: bool = False) -> None:
+    """Write JSON whole or not at all."""
+    temporary = _beside(path)
     try:
-        if replace:
-            os.replace(temporary, path)
-        else:
-            with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path)
+
+
+def keep_room(path: Path) -> None:
+    """Take the room that ``put_for_good`` will need, so that what it says can be said on a full disk."""
+    with open(os.open(_room(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(b" " * _ROOM)
+        os.fsync(file.fileno())
+
+
+def put_for_good(path: Path, content: Any) -> None:
+    """Write JSON whole and durably, once: the first writer wins. Into the room that was kept for it, where there is
+    some; blanks after JSON do no harm."""
+    temporary, text = _beside(path), json.dumps(content).encode()
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(_room(path), temporary)  # one writer's only
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path)
 
 
 def get(path: Path) -> Any:
@@ -160,6 +188,43 @@ def get(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _room(path: Path) -> Path:
+    return path.with_name(f".{path.name}.room")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+
+
+def _number(mark: str) -> int:
+    """Of 18 digits, and no limit that anybody sets."""
+    return 10**17 + int.from_bytes(hashlib.sha256(mark.encode()).digest()[:7], "big")
+
+
+def _environment(pid: int) -> list[bytes]:
+    """The entries that a process was started with; none where we may not look."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _limits(pid: int) -> list[bytes]:
+    """All words of a process's limits."""
+    try:
+        return Path(f"/proc/{pid}/limits").read_bytes().split()
+    except OSError:
+        return []
 
 
 def _pids() -> list[int]:

@@ -91,6 +91,7 @@ def kill_strays(node: Path) -> bool:
     strays = kernel.marked(f"PORTAL_INSTANCE={node.parent.name}/{node.name}")
     for run in (node.parent / "runs").glob("*"):
         if not (run / "exit.json").exists():
+            strays += kernel.marked(f"PORTAL_RUN={run.name}")
             strays += [who for who in kernel.get(run / "tree.json") or [] if kernel.alive(who)]
     for who in strays:
         kernel.send(who, signal.SIGKILL)

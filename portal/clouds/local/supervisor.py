@@ -52,16 +52,17 @@ _PROXY = "hydra_pmi_proxy"
 _HYDRA = ("mpiexec", _PROXY)
 
 
-def main(node: dict[str, Any], run: dict[str, Any], directory: Path, connection: socket.socket) -> NoReturn:
-    """The life of a supervisor, from the fork on."""
+def main(agent: int, run: dict[str, Any], directory: Path, connection: socket.socket) -> NoReturn:
+    """The life of a supervisor, from its fork on; ``agent`` is who forked."""
     code = 1
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        agent = os.getppid()
         _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGUSR1, 0, 0, 0)
+        if os.getppid() != agent:
+            raise ProcessLookupError("the agent was killed before we could ask to be told")
         os.sched_setaffinity(0, run["cores"])
         supervisor = Supervisor(run, directory, agent)
         try:
@@ -105,10 +106,11 @@ class Supervisor:
     def start(self) -> None:
         """Fork the job's program; returns when it runs, raises what kept it from running."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
+        supervisor = os.getpid()
         self.job = os.fork()
         if self.job == 0:
             try:
-                self._become_job()
+                self._become_job(supervisor)
             except BaseException as error:
                 failure = error if isinstance(error, OSError) else OSError(0, repr(error))
                 os.write(writer, json.dumps([failure.errno, failure.strerror, failure.filename]).encode())
@@ -121,6 +123,8 @@ class Supervisor:
             os.waitpid(self.job, 0)
             raise OSError(*json.loads(failed))
         kernel.put(self.directory / "status.json", {"job": kernel.identity(self.job), "started": self.started})
+        with contextlib.suppress(OSError):  # a disk that is full already
+            kernel.keep_room(self.directory / "exit.json")
 
     def watch(self) -> None:
         """Wait for the end, or for a reason to end it; then leave nothing behind and write the exit."""
@@ -149,9 +153,9 @@ class Supervisor:
         outcome = {**asdict(ending), "started": self.started, "ended": time.time()}
         while os.getppid() == self.agent:
             try:
-                kernel.put(self.directory / "exit.json", outcome, durable=True, replace=False)
+                kernel.put_for_good(self.directory / "exit.json", outcome)
                 break
-            except OSError:  # a full disk: the portal sees the run going on until there is room
+            except OSError:  # a disk so full that not even a name fits: the run goes on for the portal until one does
                 burial.clean(self.directory)
                 time.sleep(1)
         burial.clean(self.directory)
@@ -286,9 +290,12 @@ class Supervisor:
                 return
             self.ended[pid] = status
 
-    def _become_job(self) -> NoReturn:
+    def _become_job(self, supervisor: int) -> NoReturn:
         os.setsid()
         _libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != supervisor:
+            os._exit(127)  # it was killed before that: nobody would watch the program
+        kernel.brand(f"PORTAL_RUN={self.run['id']}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(os.open(self.directory / "stdout.log", flags, 0o600), 1)
