@@ -1,6 +1,6 @@
 """What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
 
-from bench import accounts, audit, jobs, lists, people, stack
+from bench import accounts, audit, billing, jobs, lists, people, stack
 from bench.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -12,6 +12,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("members_5k", "ms", 50, people.members),
         Benchmark("audit_search_1m", "ms", 100, audit.search),
         Benchmark("audit_write_cost", "ms", 2, audit.write_cost),
+        Benchmark("metering_pass_100k", "s", 5, billing.metering_pass),
         Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
         Benchmark("job_end_to_page", "ms", 300, jobs.end_to_page),
         Benchmark("idle_rss", "MB", 500, stack.idle_memory),

@@ -17,7 +17,7 @@ from accounts.admin_organizations import facts
 from accounts.models import Organization
 from billing import rates
 from billing.dashboard import Month, dashboard
-from billing.models import MeteredCluster, Rate, UsageInterval
+from billing.models import MeteredCluster, Rate, UsageDay, UsageInterval
 from portal.admin import LookOnlyAdmin, link_to_list
 
 
@@ -86,6 +86,16 @@ class UsageIntervalAdmin(LookOnlyAdmin[UsageInterval]):
     list_select_related = ["organization", "workspace", "cluster"]
     search_fields = ["cluster__name", "organization__name"]
     ordering = ["-started_at"]
+
+
+@admin.register(UsageDay)
+class UsageDayAdmin(LookOnlyAdmin[UsageDay]):
+    """What the intervals that have ended come to by day."""
+
+    list_display = ["day", "organization", "workspace", "cluster", "instance_type", "hourly", "minutes"]
+    list_select_related = ["organization", "workspace", "cluster"]
+    search_fields = ["cluster__name", "organization__name"]
+    ordering = ["-day"]
 
 
 @admin.register(MeteredCluster)

@@ -101,6 +101,30 @@ class UsageInterval(models.Model):
         return f"{self.cluster}: {self.instances} × {self.instance_type}"
 
 
+class UsageDay(models.Model):
+    """What a cluster's intervals that have ended come to on one day (UTC), by type and rate. Derived with them.
+
+    It is there because a month of a large organization has too many intervals to add up for every page.
+    """
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+", db_index=False)
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="+", db_index=False)
+    day = models.DateField()
+    instance_type = models.CharField(max_length=60)
+    hourly = models.DecimalField(max_digits=12, decimal_places=6)
+    minutes = models.PositiveBigIntegerField(help_text="minutes times instances")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["cluster", "day", "instance_type", "hourly"], name="usage_day_once")
+        ]
+        indexes = [models.Index(fields=["organization", "day"], name="usage_day_of_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.cluster} on {self.day}: {self.minutes} min"
+
+
 class MeteredCluster(models.Model):
     """How much of a cluster's ledger the intervals reflect."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -30,6 +31,22 @@ def hourly_at(provider: str, instance_type: str, at: datetime) -> Decimal | None
     valid = Q(valid_to=None) | Q(valid_to__gt=at)
     rate = Rate.objects.filter(valid, provider=provider, instance_type=instance_type, valid_from__lte=at).first()
     return rate.hourly if rate else settings.PORTAL_DEFAULT_HOURLY
+
+
+class Prices:
+    """All rates, read once: for many questions in a row."""
+
+    def __init__(self) -> None:
+        self._rates: dict[tuple[str, str], list[Rate]] = defaultdict(list)
+        for rate in Rate.objects.order_by("-valid_from"):
+            self._rates[rate.provider, rate.instance_type].append(rate)
+
+    def hourly_at(self, provider: str, instance_type: str, at: datetime) -> Decimal | None:
+        """As the function of this name."""
+        for rate in self._rates[provider, instance_type]:
+            if rate.valid_from <= at and (rate.valid_to is None or rate.valid_to > at):
+                return rate.hourly
+        return settings.PORTAL_DEFAULT_HOURLY
 
 
 def refuse_unpriced(workspace: Workspace, instance_type: str) -> None:

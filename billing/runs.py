@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import timezone
 
-from billing.models import Rate
+from billing.rates import Prices
 from billing.usage import cost, minutes_between
 from jobs.costs import RunCost
 from jobs.models import Run, RunAttempt
@@ -26,20 +24,11 @@ def costs_of(runs: Iterable[Run]) -> dict[UUID, RunCost]:
     attempts = RunAttempt.objects.filter(run__in=started)
     for pk, began, ended in attempts.values_list("run_id", "started_at", "ended_at"):
         minutes[pk] += minutes_between(began, ended or now)
-    kinds = {run.instance_type for run in started.values()}
-    rates = list(Rate.objects.filter(instance_type__in=kinds).order_by("-valid_from"))
+    prices = Prices()
     found: dict[UUID, RunCost] = {}
     for pk, run in started.items():
         assert run.started_at is not None
         provider = run.cluster.workspace.cloud_configuration.provider
-        hourly = _rate(rates, provider, run.instance_type, run.started_at)
+        hourly = prices.hourly_at(provider, run.instance_type, run.started_at) or Decimal(0)
         found[pk] = RunCost(minutes[pk], cost(minutes[pk], run.instances, hourly), hourly)
     return found
-
-
-def _rate(rates: list[Rate], provider: str, instance_type: str, at: datetime) -> Decimal:
-    for rate in rates:
-        valid = rate.valid_from <= at and (rate.valid_to is None or rate.valid_to > at)
-        if valid and (rate.provider, rate.instance_type) == (provider, instance_type):
-            return rate.hourly
-    return settings.PORTAL_DEFAULT_HOURLY or Decimal(0)

@@ -9,9 +9,9 @@ parts of an interval (days, months) are differences of the rounded whole, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from clusters.ledger import RESTART
@@ -60,13 +60,22 @@ def intervals(ledger: Iterable[Transition]) -> list[Interval]:
 
 def minutes_between(start: datetime, end: datetime) -> int:
     """Whole minutes, half up; 0 where the end is not after the start."""
-    return max(0, (end - start + timedelta(seconds=30)) // timedelta(minutes=1))
+    lasted = end.astimezone(UTC) - start.astimezone(UTC)  # in a zone, Python takes one reading of a clock from another
+    return max(0, (lasted + timedelta(seconds=30)) // timedelta(minutes=1))
 
 
 def minutes_within(started_at: datetime, ended_at: datetime, start: datetime, end: datetime) -> int:
     """The minutes of an interval that fall into ``[start, end)``: parts of an interval add up to the whole."""
     first, last = max(started_at, min(start, ended_at)), min(ended_at, max(end, started_at))
     return max(0, minutes_between(started_at, last) - minutes_between(started_at, first))
+
+
+def days_of(started_at: datetime, ended_at: datetime) -> Iterator[date]:
+    """The days (UTC) in which an interval has a part."""
+    day, last = started_at.astimezone(UTC).date(), ended_at.astimezone(UTC).date()
+    while day <= last:
+        yield day
+        day += timedelta(days=1)
 
 
 def cost(minutes: int, instances: int, hourly: Decimal) -> Decimal:

@@ -133,10 +133,10 @@ def test_a_ledger_that_makes_no_sense_does_not_stop_the_others(
         ledger(each, (0, "STATUS", "RUNNING", 1))
     rebuild = metering.rebuild
 
-    def broken(cluster_id: Any) -> None:
-        if cluster_id == cluster.pk:
+    def broken(cluster_ids: Any) -> int:
+        if cluster.pk in cluster_ids:
             raise IntegrityError("usage_never_twice")
-        rebuild(cluster_id)
+        return rebuild(cluster_ids)
 
     monkeypatch.setattr(metering, "rebuild", broken)
     assert metering.meter() == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -111,11 +112,11 @@ STATUS_LINES: list[Line] = [
 LEDGERS = st.lists(st.tuples(st.integers(0, 90), st.sampled_from(STATUS_LINES)), max_size=25)
 
 
-def charged_at_each_minute(lines: list[Transition], minutes: int) -> list[int]:
+def charged_at_each_minute(lines: list[Transition], minutes: int, start: datetime = START) -> list[int]:
     """How many instances are charged for in each minute, by walking through the ledger for each anew."""
     result = []
     for minute in range(minutes):
-        now, charged = START + timedelta(minutes=minute), 0
+        now, charged = start + timedelta(minutes=minute), 0
         for line in lines:
             if line.at > now:
                 break
@@ -169,6 +170,21 @@ def test_parts_of_an_interval_add_up_to_the_whole(offset: int, length: int, cuts
     hourly = Decimal("0.123457")
     together = sum((cost(part, 3, hourly) for part in parts), Decimal(0))
     assert abs(together - cost(sum(parts), 3, hourly)) < Decimal("1e-12")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia"])
+def test_neither_zones_nor_daylight_saving_make_or_lose_minutes(zone: str) -> None:
+    """Berlin's clocks went back on October 25, 2026 at 1:00 UTC, and New York's a week later."""
+    for start in (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 3, 29, 0, 30, tzinfo=UTC)):
+        local = start.astimezone(ZoneInfo(zone)), (start + timedelta(hours=24)).astimezone(ZoneInfo(zone))
+        assert minutes_between(*local) == 24 * 60
+        assert minutes_within(*local, start, start + timedelta(hours=1)) == 60
+
+
+def test_a_leap_second_is_no_minute() -> None:
+    """Computers' clocks repeat or stretch it: from midnight to midnight it is a day."""
+    assert minutes_between(datetime(2016, 12, 31, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC)) == 24 * 60
+    assert minutes_between(datetime(2028, 2, 28, tzinfo=UTC), datetime(2028, 3, 1, tzinfo=UTC)) == 2 * 24 * 60
 
 
 def test_money_is_exact_and_decimal() -> None:

@@ -41,7 +41,7 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import OrganizationRole, WorkspaceRole
-from billing.models import MeteredCluster, Rate, UsageInterval
+from billing.models import MeteredCluster, Rate, UsageDay, UsageInterval
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from portal import mail
@@ -85,6 +85,19 @@ def interval_in(place: Workspace) -> UsageInterval:
         instance_type="local.1x",
         instances=1,
         hourly=1,
+    )
+
+
+def usage_day() -> UsageDay:
+    cluster = make_cluster(workspace())
+    return UsageDay.objects.create(
+        organization=cluster.workspace.organization,
+        workspace=cluster.workspace,
+        cluster=cluster,
+        day=timezone.now().date(),
+        instance_type="local.1x",
+        hourly=1,
+        minutes=5,
     )
 
 
@@ -190,6 +203,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
         provider="LOCAL", instance_type=f"x{next(_numbers)}", hourly=1, valid_from=timezone.now() + timedelta(days=1)
     ),
     UsageInterval: lambda: interval_in(workspace()),
+    UsageDay: usage_day,
     MeteredCluster: lambda: MeteredCluster.objects.create(cluster=make_cluster(workspace()), ledger_length=1),
 }
 """How to make a row of each, with all that its pages show."""

@@ -1,0 +1,41 @@
+"""Whether the usage that is stored is what the ledgers say, by deriving it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import transaction
+
+from billing.metering import day_rows
+from billing.models import MeteredCluster, UsageDay, UsageInterval
+from billing.usage import intervals
+from clusters.models import Cluster
+
+
+def differences(cluster: Cluster) -> Iterator[str]:
+    """What is not as it should be, in words; nothing if all is well. A ledger that grew since it was metered is read as
+    far as it was."""
+    with transaction.atomic():
+        metered = MeteredCluster.objects.select_for_update().filter(cluster=cluster).first()
+        length = metered.ledger_length if metered else 0
+        ledger = list(cluster.transitions.filter(seq__lte=length).order_by("seq"))
+        stored = list(UsageInterval.objects.filter(cluster=cluster).order_by("started_at"))
+        days = set(UsageDay.objects.filter(cluster=cluster).values_list(*DAY_FIELDS))
+    if [line.seq for line in ledger] != list(range(1, length + 1)):
+        yield f"the ledger has {len(ledger)} lines of {length}"
+    derived = {(row.started_at, row.ended_at, row.instance_type, row.instances) for row in intervals(ledger)}
+    kept = {(row.started_at, row.ended_at, row.instance_type, row.instances) for row in stored}
+    yield from (f"missing: {_words(row)}" for row in sorted(derived - kept, key=str))
+    yield from (f"not in the ledger: {_words(row)}" for row in sorted(kept - derived, key=str))
+    wanted = {tuple(getattr(row, field) for field in DAY_FIELDS) for row in day_rows(cluster, stored)}
+    yield from (f"the total of {row[0]} is not that of its intervals" for row in sorted(wanted ^ days, key=str))
+
+
+DAY_FIELDS = ("day", "instance_type", "hourly", "minutes")
+
+
+def _words(row: tuple[Any, ...]) -> str:
+    started, ended, instance_type, instances = row
+    until = f"until {ended:%Y-%m-%d %H:%M:%S}" if ended else "until now"
+    return f"{instances} × {instance_type} from {started:%Y-%m-%d %H:%M:%S} {until} UTC"
