@@ -9,14 +9,13 @@ from typing import Any
 
 from allauth.account import forms as allauth
 from allauth.account.fields import EmailField
-from allauth.account.internal.userkit import filter_users_by_email
 from allauth.core import context
 from django import forms
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from accounts import limits, services_signup
+from accounts import activation, limits, services_signup
 from accounts.addresses import clean_email, normal_email
 from accounts.audit import person
 from accounts.forms import NameField
@@ -168,7 +167,8 @@ class ResetPasswordForm(allauth.ResetPasswordForm):  # type: ignore[misc]
     def clean_email(self) -> str:
         """Those who may get a link."""
         email: str = self.cleaned_data["email"]
-        self.users = filter_users_by_email(email, is_active=True, prefer_verified=True, for_login=True)
+        user = activation.user_of(email)
+        self.users = [user] if user and user.is_active else []
         return email
 
     def save(self, request: HttpRequest, **options: Any) -> str:

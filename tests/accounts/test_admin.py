@@ -331,7 +331,7 @@ def test_no_event_no_write(browser: Client, alice: User, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no audit log")
 
-    monkeypatch.setattr("accounts.audit.record", broken)
+    monkeypatch.setattr("accounts.audit._event", broken)
     with pytest.raises(RuntimeError, match="no audit log"):
         browser.post(page_of(alice), {"first_name": "Al", "last_name": "Example"})
     alice.refresh_from_db()

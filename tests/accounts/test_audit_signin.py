@@ -273,7 +273,7 @@ def test_without_the_event_nothing_is_done(
         "sign-out": (browser, "logout/", {}),
     }
     before = state(alice)
-    monkeypatch.setattr(audit, "record", broken)
+    monkeypatch.setattr(audit, "_event", broken)
     client, where, form = act[what]
     with pytest.raises(RuntimeError, match="no audit log"):
         client.post(f"/accounts/{where}", form)

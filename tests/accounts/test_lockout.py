@@ -589,7 +589,7 @@ def test_the_operator_unlocks_from_the_command_line(locked: User, capsys: pytest
         call_command("unlock_user", "nobody@example.org")
 
 
-@pytest.mark.parametrize("step", ["audit.record", "mail.post"])
+@pytest.mark.parametrize("step", ["audit._event", "mail.post"])
 @pytest.mark.parametrize("service", ["lock_user", "warn_user", "unlock_user"])
 def test_nothing_is_done_by_halves(monkeypatch: pytest.MonkeyPatch, service: str, step: str) -> None:
     if (service, step) == ("lock_user", "mail.post"):
