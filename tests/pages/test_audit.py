@@ -457,7 +457,7 @@ def test_no_write_stays_without_its_event(tenants: Tenants, name: str, monkeypat
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no audit log")
 
-    monkeypatch.setattr(audit, "record", broken)
+    monkeypatch.setattr(audit, "_event", broken)
     with pytest.raises(RuntimeError, match="no audit log"):
         write(tenants, {"actor": who})
     assert rows() == before
