@@ -31,6 +31,6 @@ class JobsConfig(AppConfig):
 
         reconcile.register(jobs.RunMachine())
         clusters.settled_hooks.append(jobs.cluster_settled)
-        scheduler.every(1, "schedules", firing.fire_due)
+        scheduler.every(0.2, "schedules", firing.fire_due)
         scheduler.every(3600, "old sources", prepare.forget_old)
         scheduler.every(0.15, "poll runs", jobs.poll_runs)

@@ -35,8 +35,9 @@ def fires(schedule: JobSchedule) -> list[tuple[str, str, int]]:
 
 
 @pytest.fixture(autouse=True)
-def noon(clock: Clock, cluster: Cluster) -> None:
+def noon(clock: Clock, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     clock.at = NOON
+    monkeypatch.setattr(firing, "_progress", firing._Progress(NOON - timedelta(days=1), NOON - timedelta(days=1)))
 
 
 def test_a_schedule_fires_once_at_its_time(cluster: Cluster, clock: Clock, workers: Workers) -> None:
@@ -93,6 +94,44 @@ def test_one_that_is_a_little_late_happens_and_those_before_it_were_missed(clust
     clock.move(minutes=31)
     firing.fire_due()
     assert fires(schedule) == [("12:10", "MISSED", 2), ("12:30", "STARTED", 0)]
+
+
+def test_what_waits_for_others_of_its_time_was_not_missed(
+    cluster: Cluster, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands that are due at once take minutes. A pass ends soon, and the next one goes on with the same moment."""
+    monkeypatch.setattr(firing, "PASS_SECONDS", 0)
+    schedules = [make_schedule(cluster, name=f"{number}") for number in range(3)]
+    clock.move(minutes=11)
+    for _ in schedules:
+        assert firing.fire_due() == 1
+        clock.move(seconds=110)
+    assert [fires(schedule) for schedule in schedules] == [[("12:10", "STARTED", 0)]] * 3
+    Run.objects.update(status="SUCCEEDED", due_at=None)
+    monkeypatch.setattr(firing, "PASS_SECONDS", 60)
+    monkeypatch.setattr(firing, "BATCH", 2)
+    for _ in range(20):  # until 12:53; it is never more than two minutes away
+        firing.fire_due()
+        clock.move(seconds=110)
+    assert not ScheduleFire.objects.filter(outcome="MISSED").exists()
+    clock.move(minutes=20)  # now nobody was there
+    firing.fire_due()
+    assert ScheduleFire.objects.filter(outcome="MISSED").exists()
+
+
+def test_a_clock_that_is_set_back_fires_nothing_twice_and_holds_nothing_up(cluster: Cluster, clock: Clock) -> None:
+    schedule = make_schedule(cluster, max_concurrent=9)
+    clock.move(minutes=10)
+    firing.fire_due()
+    clock.move(minutes=-1)
+    update_schedule(actor=actor(), schedule=schedule, template=schedule.template, description="again due at 12:10")
+    clock.move(minutes=1)
+    assert firing.fire_due() == 0
+    assert fires(schedule) == [("12:10", "STARTED", 0)]
+    assert Run.objects.count() == 1
+    clock.move(minutes=10)
+    firing.fire_due()
+    assert fires(schedule)[1:] == [("12:20", "STARTED", 0)]
 
 
 def test_a_long_past_is_counted_without_an_end(cluster: Cluster, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
