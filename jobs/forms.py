@@ -71,14 +71,18 @@ class ArgumentsField(forms.CharField):
 
 
 class PlainSelect(forms.Select):
-    """A choice among many, put together at once: Django's own renders two templates for each option."""
+    """A choice among many, put together at once: Django's own renders two templates for each option, and looks into
+    each twice for options of options."""
+
+    choices: Any = ()
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         """The element."""
         chosen = str(value or "")
-        marked = ((str(key), " selected" if str(key) == chosen else "", str(label)) for key, label in self.choices)
+        choices = ((str(key), str(label)) for key, label in self.choices)
         options = "".join(
-            f'<option value="{escape(key)}"{mark}>{escape(label)}</option>' for key, mark, label in marked
+            f'<option value="{escape(key)}"{" selected" if key == chosen else ""}>{escape(label)}</option>'
+            for key, label in choices
         )
         attributes = flatatt(self.build_attrs(self.attrs, {"name": name, **(attrs or {})}))
         return SafeString(f"<select{attributes}>{options}</select>")
@@ -106,7 +110,7 @@ class RunFilter(forms.Form):
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = clusters = Cluster.objects.in_workspace(workspace)
         # A list of thousands helps nobody: the first ones are offered, any other can still be named in the address.
-        field.choices = [("", "Any cluster"), *clusters.order_by("name").values_list("pk", "name")[:MAX_CHOICES]]
+        field.widget.choices = [("", "Any cluster"), *clusters.order_by("name").values_list("pk", "name")[:MAX_CHOICES]]
 
 
 class TemplateFilter(forms.Form):

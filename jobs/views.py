@@ -138,7 +138,6 @@ def detail(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRe
     context["attempt"] = shown.attempt if shown else None
     context["log_tail"] = tail.data.decode(errors="replace") if tail else ""
     context["log_stream"] = stream_of(request).value
-    context["log_offset"] = tail.next_offset if tail else 0
     if shown and shown.ended:
         context["outputs"] = reading.outputs(workspace, shown.attempt)
         context["result"] = reading.result(workspace, shown.attempt) if found.code_type == CodeType.SQL else None

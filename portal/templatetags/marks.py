@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
+from typing import Any
 
 from django import template
 from django.utils.safestring import SafeString
@@ -33,6 +34,17 @@ def moment(at: datetime | None, *, kind: str = "short", until: datetime | None =
         return SafeString(f'{opening} data-until="{_iso(until)}">{escape(timesince(at, until))}</time>')
     clock = "%H:%M:%S" if kind == "full" else "%H:%M"
     return SafeString(f"{opening}>{at.astimezone(UTC):%Y-%m-%d {clock}} UTC</time>")
+
+
+@register.simple_tag
+def live_row(kind: str, row: Any, url: str, *, ended: bool) -> SafeString:
+    """The attributes of a table's row that fetches itself again from ``url``: when the page hears of a change, and
+    every four seconds until what it shows has ``ended``."""
+    key, every = f"{kind}-{row.pk}", "" if ended else ", every 4s"
+    return SafeString(
+        f'id="{key}" data-live="{key}" data-name="{escape(row.name)}" hx-get="{url}" hx-trigger="refresh{every}" '
+        f'hx-target="this" hx-swap="outerHTML"'
+    )
 
 
 _BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}

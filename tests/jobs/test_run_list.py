@@ -53,6 +53,14 @@ def test_each_cluster_has_a_queue_of_its_own(client: Client, cluster: Cluster) -
         factories.make_run(place)
     answer = client.get(f"/w/{cluster.workspace_id}/jobs/")
     assert [run.queue_position for run in answer.context["runs"]] == [2, 1, 1, None]
+    queued = factories.make_run(cluster, reason="Queued")
+    failed = factories.make_run(cluster, status="FAILED", reason="OutOfMemory", number=queued.number + 1)
+    page = client.get(f"/w/{cluster.workspace_id}/jobs/").content.decode()
+    assert "In queue · position 3</span>" in page
+    assert "Out of memory</span>" in page
+    for run in (queued, failed):
+        assert f'href="/w/{cluster.workspace_id}/jobs/{run.pk}/"' in page
+        assert f'hx-get="/w/{cluster.workspace_id}/jobs/{run.pk}/row/"' in page
 
 
 def test_runs_are_filtered_by_cluster(client: Client, cluster: Cluster) -> None:

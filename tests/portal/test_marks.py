@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 
-from portal.templatetags.marks import badge, moment
+from portal.templatetags.marks import badge, live_row, moment
 
 AT = datetime(2026, 11, 1, 9, 30, 15, 250000, tzinfo=UTC)
 
@@ -29,3 +30,13 @@ def test_a_badge_carries_its_status_and_hides_nothing_in_it() -> None:
     assert badge("RUNNING", active=True).startswith('<span class="badge active" data-status="RUNNING">')
     assert "<script>" not in badge("<script>")
     assert badge("") == ""
+
+
+def test_a_row_fetches_itself_again_until_it_has_ended() -> None:
+    row = SimpleNamespace(pk=7, name='<b> "x"')
+    shown = live_row("run", row, "/w/1/jobs/7/row/", ended=False)
+    assert shown == (
+        'id="run-7" data-live="run-7" data-name="&lt;b&gt; &quot;x&quot;" hx-get="/w/1/jobs/7/row/" '
+        'hx-trigger="refresh, every 4s" hx-target="this" hx-swap="outerHTML"'
+    )
+    assert 'hx-trigger="refresh"' in live_row("run", row, "/", ended=True)
