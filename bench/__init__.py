@@ -1,6 +1,6 @@
 """What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
 
-from bench import accounts, audit, billing, jobs, lists, people, stack
+from bench import accounts, audit, billing, jobs, lists, logs, people, queueing, schedules, stack
 from bench.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -8,6 +8,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     for benchmark in (
         Benchmark("list_clusters_10k", "ms", 50, lists.clusters),
         Benchmark("list_runs_100k", "ms", 50, lists.runs),
+        Benchmark("runs_filter_50k", "ms", 50, lists.filtered_runs),
         Benchmark("signin_page", "ms", 50, accounts.sign_in_page),
         Benchmark("members_5k", "ms", 50, people.members),
         Benchmark("audit_search_1m", "ms", 100, audit.search),
@@ -15,6 +16,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("metering_pass_100k", "s", 5, billing.metering_pass),
         Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
         Benchmark("job_end_to_page", "ms", 300, jobs.end_to_page),
+        Benchmark("queue_overhead_per_run", "ms", 250, queueing.overhead_per_run),
+        Benchmark("scheduler_pass_10k", "s", 1, schedules.scheduler_pass),
+        Benchmark("log_open_1gb", "ms", 200, logs.open_page),
         Benchmark("idle_rss", "MB", 500, stack.idle_memory),
         Benchmark("boot_to_first_page", "s", 10, stack.boot_to_first_page),
     )

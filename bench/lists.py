@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
 
 from bench import stand
 from bench.measure import Measurement
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 CLUSTERS = 10_000
 RUNS = 100_000
 CLUSTERS_OF_RUNS = 200
+FILTERED_RUNS = 50_000
+SLOWEST, ROUGHLY = 8, 3
+"""How many combinations of filters are measured well, and how often all of them are tried to find these."""
+
 QUEUED = 1000
 COPIES = 50
 WARM_UP = 5
@@ -72,6 +77,37 @@ def runs() -> Measurement:
             "by name and status": f"?q={NEEDLE}&status=FAILED",
         }
         return worst_page(client, f"/w/{workspace.pk}/jobs/", pages)
+
+
+def filtered_runs() -> Measurement:
+    """The list of 50,000 runs by every combination of its filters, with a value of each kind that there is: common,
+    rare and absent; a name of two letters, for which no index helps; and the oldest page of some."""
+    with stand.database():
+        workspace, client = signed_in()
+        clusters = add_clusters(workspace, CLUSTERS_OF_RUNS)
+        add_runs(workspace, clusters[:-1], FILTERED_RUNS)
+        settle()
+        from jobs.models import Run
+
+        old = Run.objects.order_by("number").values_list("number", flat=True)[100]
+        queries = {
+            "status": ["", "SUCCEEDED", "FAILED", "TIMEOUT", "PENDING", "RUNNING"],
+            "cluster": ["", str(Run.objects.order_by("number")[0].cluster_id), str(clusters[-1].pk)],
+            "q": ["", "orders", NEEDLE, "or", "zq", "nothing like it"],
+            "before": ["", str(old)],
+        }
+        pages = {}
+        for values in itertools.product(*queries.values()):
+            given = {name: value for name, value in zip(queries, values, strict=True) if value}
+            pages[", ".join(f"{name} {value[:10]}" for name, value in given.items()) or "all"] = f"?{urlencode(given)}"
+        path = f"/w/{workspace.pk}/jobs/"
+        rough = {
+            name: min(milliseconds(get, client, path + query) for _ in range(ROUGHLY)) for name, query in pages.items()
+        }
+        slowest = sorted(pages, key=lambda name: -rough[name])[:SLOWEST]
+        measured = worst_page(client, path, {name: pages[name] for name in slowest})
+        notes = [f"The {SLOWEST} slowest of {len(pages)} combinations:", *measured.notes]
+        return Measurement(measured.values, measured.floors, notes)
 
 
 def add_clusters(workspace: Workspace, count: int) -> list[Any]:

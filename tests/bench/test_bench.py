@@ -16,6 +16,10 @@ def test_every_promise_has_its_benchmark() -> None:
     assert promises == {
         "job_start_latency": (150, "ms"),
         "job_end_to_page": (300, "ms"),
+        "runs_filter_50k": (50, "ms"),
+        "queue_overhead_per_run": (250, "ms"),
+        "scheduler_pass_10k": (1, "s"),
+        "log_open_1gb": (200, "ms"),
         "signin_page": (50, "ms"),
         "members_5k": (50, "ms"),
         "audit_search_1m": (100, "ms"),
