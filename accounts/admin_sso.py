@@ -13,7 +13,7 @@ from portal.admin import LookOnlyAdmin, Task
 
 def _approve(request: HttpRequest, domain: SsoDomain, _: str) -> str:
     services_sso.approve_domain(actor=audit.staff_of(request), domain=domain)
-    return f"{domain} is approved for {domain.connection.organization}, and its owners were told by mail."
+    return f"Approved for {domain.connection.organization}: {domain}. Its owners were told by mail."
 
 
 def _withdraw(request: HttpRequest, domain: SsoDomain, _: str) -> str:

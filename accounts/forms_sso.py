@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from django import forms
@@ -38,8 +39,13 @@ class ProviderForm(forms.Form):
         max_length=1000,
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
-        help_text="Kept encrypted and never shown again. Leave it empty to keep the one there is.",
+        help_text="Kept encrypted and never shown again.",
     )
+
+    def __init__(self, *args: Any, kept: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if kept:
+            self.fields["client_secret"].help_text += " Leave it empty to keep the one there is."
 
     def clean_issuer(self) -> str:
         """An address, and nothing that only looks like one."""

@@ -26,7 +26,8 @@ def sso_settings(request: OrganizationRequest, organization: Organization) -> Ht
     """The provider; POST names it."""
     if request.method != "POST":
         return _page(request, organization)
-    form = ProviderForm(request.POST)
+    kept = SsoConnection.objects.filter(organization=organization).exists()
+    form = ProviderForm(request.POST, kept=kept)
     if form.is_valid():
         try:
             services.save_provider(actor=actor_of(request), organization=organization, **form.cleaned_data)
@@ -109,7 +110,7 @@ def _page(request: OrganizationRequest, organization: Organization, **given: Any
         "redirect_uri": sso.redirect_uri(organization),
         "domains": SsoDomain.objects.in_organization(organization),
         "people": connection.identities.values("user").distinct().count() if connection else 0,
-        "provider": ProviderForm(initial=facts),
+        "provider": ProviderForm(initial=facts, kept=connection is not None),
         "policy": PolicyForm(initial=facts),
         "domain": DomainForm(),
         **given,

@@ -38,6 +38,7 @@ from tests.browser.furniture_operator import fill_operator  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
 from tests.browser.furniture_security import fill_security  # noqa: E402
 from tests.browser.furniture_signup import fill_signup  # noqa: E402
+from tests.browser.furniture_sso import fill_sso  # noqa: E402
 from tests.browser.furniture_tokens import fill_tokens  # noqa: E402
 from tests.browser.furniture_vault import fill_vault  # noqa: E402
 from tests.factories import (  # noqa: E402
@@ -203,6 +204,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_operator(workspace.organization),
         **fill_security(workspace.organization),
         **fill_signup(LONG),
+        **fill_sso(owner, workspace.organization),
         **fill_vault(owner, workspace, long, LONG, files),
         **fill_jobs(owner, running),
     }

@@ -144,6 +144,7 @@ def stage(tenants: int, *, museum: bool = True) -> Iterator[Stage]:
             **os.environ,
             "PORTAL_HOME": str(home),
             "PORTAL_MACHINE_ROOT": str(home / "machine"),
+            "PORTAL_PRIVATE_ADDRESSES": "on",  # a sign-on provider of a test is on this machine
             "PORTAL_LOCAL_CAPACITY": str(CORES / len(os.sched_getaffinity(0))),
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "SITE_URL": f"http://127.0.0.1:{port}",
