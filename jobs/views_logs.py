@@ -52,13 +52,19 @@ def stream_of(request: WorkspaceRequest) -> LogStream:
 
 @workspace_view(Perm.WS_VIEW)
 def log(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponse:
-    """Log text from an offset. X-Next-Offset says where to go on; X-Log-Complete that nothing more will come."""
-    shown = log_of(request, workspace, find(workspace, run))
+    """Log text from an offset. X-Next-Offset says where to go on; X-Log-Complete that nothing more will come.
+
+    X-Log-Attempt says whose log it is: without ``?attempt=``, it becomes another's when the next attempt starts.
+    """
+    found = find(workspace, run)
+    shown = log_of(request, workspace, found)
     chunk = shown.read(_offset(request), LOG_CHUNK) if shown else None
     response = HttpResponse(chunk.data if chunk else b"", content_type="text/plain; charset=utf-8")
     response["X-Next-Offset"] = str(chunk.next_offset if chunk else 0)
-    complete = shown is not None and shown.ended and chunk is not None and chunk.next_offset >= chunk.size
-    response["X-Log-Complete"] = str(complete or (shown is None and find(workspace, run).ended)).lower()
+    response["X-Log-Attempt"] = str(shown.attempt.number if shown else 0)
+    read = shown is None or (shown.ended and chunk is not None and chunk.next_offset >= chunk.size)
+    last = found.ended or bool(shown and request.GET.get("attempt"))
+    response["X-Log-Complete"] = str(read and last).lower()
     return response
 
 

@@ -549,6 +549,7 @@
       let offset = -LOG_TAIL; // counted from the end
       let wait = 1000;
       let first = true;
+      let attempt;
       while (mine === turn && viewer.isConnected) {
         if (document.hidden) {
           await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
@@ -563,6 +564,9 @@
           if (mine !== turn) return;
           const complete = ["1", "true", "yes"].includes((answer.headers.get("X-Log-Complete") || "").toLowerCase());
           const next = Number(answer.headers.get("X-Next-Offset"));
+          const whose = Number(answer.headers.get("X-Log-Attempt"));
+          if (attempt && whose !== attempt) return read(name); // the next attempt has begun: its log, from the start
+          attempt = whose;
           if (first) {
             output.replaceChildren();
             terminal.cut = next - bytes.byteLength > 0;
@@ -574,7 +578,7 @@
           }
           const more = bytes.byteLength > 0 && next > offset;
           offset = next;
-          const earlier = terminal.cut ? "Showing the end of a long log; the download has all of it. " : "";
+          const earlier = (attempt > 1 ? `Attempt ${attempt}. ` : "") + (terminal.cut ? "Showing the end of a long log; the download has all of it. " : "");
           if (complete) {
             say(earlier + (terminal.length ? "Complete." : `Nothing was written to ${name}.`));
             return;

@@ -6,11 +6,14 @@ import hashlib
 from typing import Any
 
 import pytest
+from django.test import Client
 
+from accounts.permissions import OrganizationRole
 from clusters.models import Cluster
 from jobs.models import Run, RunAttempt
 from jobs.spec import Retry
-from portal.clouds.base import ExitReason
+from portal.clouds.base import ExitReason, LogStream
+from tests.factories import add_to_organization, make_user
 from tests.fakes import FakeCloud, Killed, Workers
 from tests.jobs.flow import act, cancel, now_is, started, submit, survive
 
@@ -44,6 +47,31 @@ def test_a_failed_attempt_is_followed_by_others_after_the_delay(
     ]
     assert run.exit_code == 0
     assert set(fake_cloud.starts.values()) == {1}
+
+
+def test_a_log_without_a_number_goes_on_with_the_next_attempt(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    alice = make_user("alice")
+    add_to_organization(cluster.workspace.organization, alice, OrganizationRole.OWNER)
+    client = Client()
+    client.force_login(alice, "allauth.account.auth_backends.AuthenticationBackend")
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=1))
+
+    def seen(query: str = "") -> tuple[str, str, str]:
+        answer = client.get(f"{run.get_absolute_url()}log/{query}")
+        return answer.content.decode(), answer["X-Log-Attempt"], answer["X-Log-Complete"]
+
+    fake_cloud.processes[str(run.pk)].logs[LogStream.STDOUT] = b"first"
+    assert seen() == ("first", "1", "false")
+    fake_cloud.finish(run.pk, code=1)
+    workers.work(seconds=10)
+    assert (seen(), seen("?attempt=1")) == (("first", "1", "false"), ("first", "1", "true"))
+    workers.work(seconds=60)
+    fake_cloud.processes[f"{run.pk}-2"].logs[LogStream.STDOUT] = b"second"
+    fake_cloud.finish(f"{run.pk}-2", code=0)
+    workers.work(seconds=10)
+    assert (seen(), seen("?attempt=1")) == (("second", "2", "true"), ("first", "1", "true"))
 
 
 def test_the_last_attempt_says_how_the_run_ends(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:
