@@ -1,8 +1,8 @@
 """How a run is made true: bring its code, claim the cluster, start the process once, find its exit, try again where
 that was asked for, give the cluster back.
 
-claimed, not started → started again by the same id, which gives the first start's process
-started, not saved   → the same
+claimed, not started → looked for, not found, and started
+started, not saved   → found by its id, whatever became of the cluster, and taken over
 ended, not saved     → the exit is found again
 cluster gone         → the process is LOST, and the cluster's own state says why
 ended, to be retried → PENDING again, with the next attempt's process id
@@ -35,7 +35,9 @@ from portal.clouds.base import (
     CloudError,
     Event,
     Exit,
+    Level,
     Pending,
+    Ref,
     Settled,
     Step,
     Target,
@@ -50,6 +52,9 @@ logger = logging.getLogger(__name__)
 S = RunStatus
 FETCH_LOOK = 0.5
 """Seconds between two looks at a source that is being fetched."""
+
+FIND_AGAIN = 30.0
+"""Seconds between two tries to learn whether a process was started."""
 
 LOOK_AGAIN = 5.0
 """Seconds until a run looks again by itself; exits are found sooner, by ``poll_runs``."""
@@ -92,15 +97,26 @@ class RunMachine(Machine[Run]):
         return Step({**row.handle, "exit": exits.as_json(found)}, Settled())
 
     def _cancel(self, row: Run, cloud: Cloud) -> Step:
-        """One that waits. If it has the cluster, it may have a process whose start was not recorded: it is ended."""
-        found = None
-        if row.cluster.busy_with == row.pk:
-            found = cloud.find(row.cluster.handle, row.process_id)
-        if found is None:
-            return Step(row.handle, Settled())
-        return Step({**row.handle, **found, "sealed": seal_secrets(row), **_size(row.cluster, 0)}, Pending(0))
+        """One that waits. If it has a process already, that is ended."""
+        return self._adopt(row, cloud) or Step(row.handle, Settled())
+
+    def _adopt(self, row: Run, cloud: Cloud) -> Step | None:
+        """The process of one that has the cluster: a worker may have started it and died before it said so. It is ours
+        whatever became of the cluster since. None if there is none."""
+        if row.cluster.busy_with != row.pk:
+            return None
+        try:
+            ref = cloud.find(row.cluster.handle, row.process_id)
+        except CloudError as error:  # while nobody can say, it keeps the cluster: another run would be the second there
+            return Step(row.handle, Pending(FIND_AGAIN), [Event("find", error.message, Level.ERROR)])
+        if ref is None:
+            return None
+        return _begun(row, ref, row.handle.get("claim") or _claim(row, row.cluster, 0, {}), look=0)
 
     def _start(self, row: Run, cloud: Cloud) -> Step:
+        adopted = self._adopt(row, cloud)
+        if adopted is not None:
+            return adopted
         now = timezone.now()
         if row.not_before and row.not_before > now:
             return Step(row.handle, Pending((row.not_before - now).total_seconds()))
@@ -113,31 +129,30 @@ class RunMachine(Machine[Run]):
         environment = environment_of(row)
         prepared = prepare(row, cloud, environment)
         if prepared is None:
-            return Step({**row.handle, "fetching": True}, Pending(FETCH_LOOK))
+            return Step({**row.handle, "fetching": True}, Pending(FETCH_LOOK, trying=True))
         source = {"commit": prepared.commit, "digest": prepared.digest}
         if is_fetched(row) and row.handle.get("source") != source:
             # Known before the start, so that after a crash in between we still say what it is that runs.
             event = Event("source", f"Fetched {prepared.commit[:12] or prepared.digest[:12]}")
             return Step({"source": source}, Pending(0), [event])
+        kinds = {kind.name: kind.cores for kind in cloud.instance_types(row.cluster.workspace.region)}
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
             cluster = clusters.claim(row.cluster_id, row.pk) if first is not None and first.pk == row.pk else None
+            if cluster is not None:  # on record before the start: whoever finds the process can say what it is
+                workers = kinds.get(cluster.instance_type, 0) * cluster.deployed_instances
+                claim = _claim(row, cluster, workers, source, environment)
+                Run.objects.filter(pk=row.pk, lease_token=row.lease_token).update(handle={**row.handle, "claim": claim})
         if cluster is None:
             return self._wait(row)
         if cluster.status != ClusterStatus.RUNNING:
             clusters.release(row.cluster_id, row.pk)
             return self._wait(row)
-        kinds = cloud.instance_types(row.cluster.workspace.region)
-        cores = next((kind.cores for kind in kinds if kind.name == cluster.instance_type), 0)
-        if not cores:
+        if not workers:
             message = f"The cloud no longer offers {cluster.instance_type}."
             raise CloudError("InstanceTypeUnknown", message, "Stop the cluster and choose another.", permanent=True)
-        workers = cores * cluster.deployed_instances
         ref = cloud.start(cluster.handle, prepared.process(row, environment=environment, workers=workers))
-        attempt = f"Attempt {row.attempt} started" if row.attempt > 1 else "Started"
-        message = f"{attempt} on {workers} worker{'s' if workers != 1 else ''} of {cluster.name}"
-        handle = {**ref, "source": source, "sealed": seal_secrets(row, environment), **_size(cluster, workers)}
-        return Step(handle, Pending(LOOK_AGAIN), [Event("start", message)])
+        return _begun(row, ref, claim, look=LOOK_AGAIN)
 
     def _wait(self, row: Run) -> Step:
         cluster = Cluster.objects.get(pk=row.cluster_id)
@@ -151,7 +166,10 @@ class RunMachine(Machine[Run]):
         if cluster.status == ClusterStatus.PAUSED and cluster.target == Target.PAUSED:
             if not row.auto_resume:
                 raise CloudError("ClusterNotAvailable", f"{cluster.name} is paused.", permanent=True)
-            self._ask(cluster, "resume", f"run {row.name}")
+            refused = self._ask(cluster, "resume", f"run {row.name}")
+            if refused and refused.code != "NotNow":  # which is over soon
+                message = f"{cluster.name} is paused. {refused.message}"
+                raise CloudError("ClusterNotAvailable", message, refused.hint, permanent=True)
         return Step(row.handle, Pending(LOOK_AGAIN))
 
     def _renew(self, row: Run, cluster: Cluster) -> bool:
@@ -159,16 +177,16 @@ class RunMachine(Machine[Run]):
         again = row.attempt > 1 and row.handle.get("renewed") != row.attempt
         if not (again and cluster.dedicated_to == row.pk and cluster.status == ClusterStatus.FAILED):
             return False
-        return self._ask(cluster, "resume", f"run {row.name}")
+        return self._ask(cluster, "resume", f"run {row.name}") is None
 
-    def _ask(self, cluster: Cluster, action: str, reason: str) -> bool:
-        """Ask something of a cluster in the name of the system; False where it cannot be had now."""
+    def _ask(self, cluster: Cluster, action: str, reason: str) -> UserError | None:
+        """Ask something of a cluster in the name of the system, and return why it cannot be had."""
         try:
             with transaction.atomic():
                 clusters.act(actor=audit.system(reason), cluster=cluster, action=ACTIONS[action])
-        except UserError:
-            return False
-        return True
+        except UserError as error:
+            return error
+        return None
 
     def apply(self, row: Run, step: Step) -> None:
         """Statuses by what was found."""
@@ -291,9 +309,25 @@ _NOT_STARTED = {
 }
 
 
-def _size(cluster: Cluster, workers: int) -> dict[str, Any]:
-    """What of the cluster an attempt had, for the record; in the handle until the attempt's row is made."""
-    return {"workers": workers, "instances": cluster.deployed_instances, "instance_type": cluster.instance_type}
+def _claim(
+    row: Run, cluster: Cluster, workers: int, source: dict[str, str], environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """What an attempt has, for its record; in the handle until the attempt's row is made."""
+    return {
+        "workers": workers,
+        "instances": cluster.deployed_instances,
+        "instance_type": cluster.instance_type,
+        "source": source,
+        "sealed": seal_secrets(row, environment),
+    }
+
+
+def _begun(row: Run, ref: Ref, claim: dict[str, Any], *, look: float) -> Step:
+    """It has a process, at which to look in so many seconds."""
+    workers = claim["workers"]
+    attempt = f"Attempt {row.attempt} started" if row.attempt > 1 else "Started"
+    message = f"{attempt} on {workers} worker{'s' if workers != 1 else ''} of {row.cluster.name}"
+    return Step({**ref, **claim}, Pending(look), [Event("start", message)])
 
 
 def poll_runs() -> int:

@@ -125,7 +125,7 @@ def _save(machine: Machine[Any], seen: Reconciled, token: uuid.UUID, step: Step)
             row.due_at = None
             machine.fail(row, error)
         case Pending(after):
-            row.attempts = 0
+            row.attempts = row.attempts if outcome.trying else 0
             row.due_at = now + timedelta(seconds=after)
             machine.apply(row, Step(step.handle, outcome, step.events))
         case Settled():

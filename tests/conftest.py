@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,9 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
 
     # The real one takes a second on a busy machine, on purpose; users are made by the hundred here.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+    # Tests that commit leave empty tables to those after them, also that of the rates, and nothing unpriced starts.
+    settings.PORTAL_DEFAULT_HOURLY = Decimal("0.1")
 
     # Each test process counts tries in a database of its own: another one clears its cache in the middle of a test.
     _number = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 15

@@ -118,10 +118,12 @@ class Settled:
 
 @dataclass(frozen=True)
 class Pending:
-    """Not there yet; call again in ``after`` seconds. ``initializing`` says that machines are up and being prepared."""
+    """Not there yet; call again in ``after`` seconds. ``initializing`` says that machines are up and being prepared;
+    ``trying`` that this is a try that may still fail, so that those which failed before count."""
 
     after: float
     initializing: bool = False
+    trying: bool = False
 
 
 @dataclass(frozen=True)

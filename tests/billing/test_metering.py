@@ -10,6 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.models import Organization
 from billing import metering
@@ -89,7 +90,8 @@ def test_a_ledger_that_grows_closes_its_open_interval(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("first", ["2", None])
-def test_an_interval_keeps_the_rate_it_started_with(first: str | None, cluster: Cluster) -> None:
+def test_an_interval_keeps_the_rate_it_started_with(first: str | None, cluster: Cluster, settings: Settings) -> None:
+    settings.PORTAL_DEFAULT_HOURLY = None
     old = rate(first, OCTOBER - timedelta(days=1)) if first else None
     ledger(cluster, (0, "STATUS", "RUNNING", 1))
     metering.meter()

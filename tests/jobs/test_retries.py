@@ -11,8 +11,9 @@ from django.test import Client
 from accounts.permissions import OrganizationRole
 from clusters.models import Cluster
 from jobs.models import Run, RunAttempt
-from jobs.spec import Retry
-from portal.clouds.base import ExitReason, LogStream
+from jobs.spec import Retry, Source, SourceType
+from portal import reconcile as engine
+from portal.clouds.base import CloudError, ExitReason, LogStream
 from tests.factories import add_to_organization, make_user
 from tests.fakes import FakeCloud, Killed, Workers
 from tests.jobs.flow import act, cancel, now_is, started, submit, survive
@@ -168,3 +169,22 @@ def test_attempts_keep_what_they_had(cluster: Cluster, fake_cloud: FakeCloud, wo
     assert (row.workers, run.instances, run.instance_type) == (2, 1, "local.2x")
     assert row.digest == hashlib.sha256(b"print(1)\n").hexdigest()
     assert row.handle["process"] == str(run.pk)
+
+
+def test_a_source_that_can_never_be_had_ends_the_run(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try takes a while, in which the tries before it are not forgotten."""
+    looks: list[int] = []
+
+    def fetch(*_: Any, **__: Any) -> None:
+        looks.append(1)
+        if len(looks) % 3 == 0:
+            raise CloudError("SourceFailed", "The server is away.")
+
+    monkeypatch.setattr("jobs.sources.fetch", fetch)
+    run = submit(cluster, source=Source(SourceType.URL, "https://example.org/job.py"))
+    workers.work(seconds=600)
+    assert now_is(run) == ("FAILED", "The source could not be fetched")
+    assert run.failure_message == "The server is away."
+    assert len(looks) == 3 * engine.MAX_ATTEMPTS

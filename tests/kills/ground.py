@@ -36,10 +36,11 @@ PROGRAM = """
 import os, sys, time
 open(os.path.join(os.environ["PORTAL_BODOFS"], "executed-" + os.environ["PORTAL_RUN"]), "a").write("x")
 print("going", flush=True)
-while "wait" in sys.argv: time.sleep(0.01)
-sys.exit(3 if "fail once" in sys.argv and not os.environ["PORTAL_RUN"].endswith("-2") else 0)
+first = not os.environ["PORTAL_RUN"].endswith("-2")
+while "wait" in sys.argv or (first and "wait once" in sys.argv): time.sleep(0.01)
+sys.exit(3 if first and "fail once" in sys.argv else 0)
 """
-"""Leaves a mark each time it is executed, and ends at once, or never."""
+"""Leaves a mark each time it is executed, and ends at once, or never; "once" is for the first attempt only."""
 
 
 @dataclass

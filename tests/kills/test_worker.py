@@ -98,7 +98,7 @@ def test_a_run_that_is_tried_again(ground: Ground) -> None:
 def test_a_run_whose_source_is_fetched(ground: Ground, server: str, settings: Settings, tmp_path: Path) -> None:
     """Also between the fetching process and its order: it has no order then, and another one is started."""
     settings.PORTAL_HOME = tmp_path / "home"
-    settings.PORTAL_PRIVATE_ADDRESSES = True
+    settings.PORTAL_PRIVATE_ADDRESSES = "on"
     cluster = ground.new_cluster()
     deaths = die(
         ground,
