@@ -14,6 +14,7 @@ from jobs.services_schedules import create_schedule, set_schedule_enabled
 from jobs.services_templates import create_template
 from jobs.spec import JobSpec, NewCluster, Retry, Source, SourceType
 from tests.factories import actor, make_run
+from workspaces.models import Catalog
 
 
 def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
         spec=JobSpec(
             file="daily_revenue.py",
             arguments=["--day", "yesterday"],
+            catalog=Catalog.objects.in_workspace(workspace).get(name="lake"),
             environment={"API_TOKEN": "not shown"},
             retry=Retry(count=2, delay_minutes=5),
             tags={"team": "data"},
@@ -48,6 +50,12 @@ def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
         workspace=workspace,
         name="Check the tables",
         spec=JobSpec(source=Source(SourceType.S3, "s3://northwind-jobs/checks/", "eu-central-1"), file="check.py"),
+    )
+    create_template(
+        actor=who,
+        workspace=workspace,
+        name="Shared by a partner",
+        spec=JobSpec(source=Source(SourceType.URL, "https://files.example.org/jobs/shared.py?signature=not+shown")),
     )
     nightly = create_schedule(
         actor=who,
