@@ -17,8 +17,8 @@ from jobs.services_templates import create_template, delete_template, update_tem
 from jobs.spec import JobSpec, Retry
 from portal.errors import UserError
 from tests.factories import actor, make_catalog, make_workspace
-from tests.fakes import FakeCloud, Workers
-from tests.jobs.flow import now_is, started, submit
+from tests.fakes import FakeCloud, Killed, Workers
+from tests.jobs.flow import now_is, started, submit, survive
 from tests.together import together
 from workspaces.models import Catalog
 from workspaces.services_catalogs import delete_catalog, update_catalog
@@ -83,6 +83,19 @@ def test_what_was_deleted_while_the_run_waited_ends_it_with_its_name(
     assert (run.failure_code, run.failure_message) == ("CatalogGone", "The catalog lake was deleted.")
     assert fake_cloud.processes == {}
     assert run.spec().catalog is None
+
+
+def test_a_process_that_a_dead_worker_started_keeps_what_it_was_given(
+    cluster: Cluster, catalog: Catalog, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    fake_cloud.fault(Killed, "start", after=True)
+    run = submit(cluster, catalog=catalog)
+    with pytest.raises(Killed):
+        workers.work(seconds=1)
+    delete_catalog(actor=actor(), catalog=catalog)
+    survive(workers, seconds=60)
+    assert now_is(run) == ("RUNNING", "")
+    assert set(KEYS.values()) <= set(secret_values(RunAttempt.objects.get(run=run)))
 
 
 def test_what_cannot_be_read_any_more_ends_the_run_with_what_to_do(
