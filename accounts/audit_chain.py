@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
 from accounts.models import PLATFORM, Organization
 
@@ -101,17 +100,6 @@ class _Seal(NamedTuple):
     def fits(self, sequence: int, other: _Seal) -> bool:
         """Whether this is the seal of another one's event, at that place."""
         return self.hash == _hash(self.previous, f"[{sequence}, {other.text.partition(', ')[2]}")
-
-
-@contextmanager
-def snapshot() -> Iterator[None]:
-    """All questions see the same state, whatever is written meanwhile."""
-    outermost = not connection.in_atomic_block
-    with transaction.atomic():
-        if outermost:
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
 
 
 def all_chains() -> list[Chain]:

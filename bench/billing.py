@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from bench import stand
-from bench.lists import settle, signed_in
+from bench.lists import settle, signed_in, worst_page
 from bench.measure import Measurement
 
 RUNNING = 100_000
@@ -27,6 +27,38 @@ LEDGER = """
 GROWTH = """
     UPDATE clusters_cluster SET ledger_length = %(seq)s
     WHERE id IN (SELECT id FROM clusters_cluster ORDER BY id LIMIT %(count)s)
+"""
+
+
+INTERVALS = 1_000_000
+YEAR_CLUSTERS = 2_000
+YEAR_RUNNING = 200
+YEAR = """
+    INSERT INTO billing_usageinterval
+        (organization_id, workspace_id, cluster_id, started_at, ended_at, instance_type, instances, hourly)
+    SELECT %(organization)s, one.workspace_id, one.id, at, at + (5 + n %% 71) * interval '1 minute',
+        CASE WHEN n %% 5 = 0 THEN 'local.2x' ELSE 'local.4x' END, 1 + n %% 4,
+        CASE WHEN n %% 5 = 0 THEN 0.12 ELSE 0.24 END
+    FROM generate_series(0, %(intervals)s - 1) AS n
+    CROSS JOIN LATERAL (
+        SELECT now() - interval '3 hours' - (n / %(clusters_count)s) * interval '1051 minutes' AS at
+    ) AS begun
+    JOIN clusters_cluster AS one ON one.id = (%(clusters)s::uuid[])[1 + n %% %(clusters_count)s]
+"""
+DAYS = """
+    INSERT INTO billing_usageday (organization_id, workspace_id, cluster_id, day, instance_type, hourly, minutes)
+    SELECT organization_id, workspace_id, cluster_id, (started_at AT TIME ZONE 'UTC')::date, instance_type, hourly,
+        sum(instances * extract(epoch FROM ended_at - started_at)::int / 60)
+    FROM billing_usageinterval WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
+"""
+"""By the day on which an interval began, which is near enough here."""
+
+OPEN = """
+    INSERT INTO billing_usageinterval
+        (organization_id, workspace_id, cluster_id, started_at, instance_type, instances, hourly)
+    SELECT workspace.organization_id, workspace.id, one.id, now() - interval '50 minutes', 'local.4x', 2, 0.24
+    FROM clusters_cluster AS one JOIN workspaces_workspace AS workspace ON workspace.id = one.workspace_id
+    WHERE one.id = ANY(%(clusters)s::uuid[])
 """
 
 
@@ -57,6 +89,52 @@ def metering_pass() -> Measurement:
                 assert metering.meter() == 0
                 idle.append(time.perf_counter() - began)
         return Measurement(passes, idle, [f"The first pass, over all {RUNNING:,} ledgers: {first:.1f} s"])
+
+
+def dashboard_page() -> Measurement:
+    """The billing page of an organization with a million intervals in a year, by whatever it can be added up by."""
+    with stand.database():
+        workspace, client = signed_in()
+        add_year(workspace)
+        settle()
+        ways = ("cluster", "workspace", "user", "type", "tag:team")
+        pages = {f"by {way}": f"?by={way}" for way in ways}
+        pages |= {f"{way}, a month ago": f"?by={way}&month={_month_ago()}" for way in ("cluster", "tag:team")}
+        pages["by cluster in one workspace"] = f"?by=cluster&workspace={workspace.pk}"
+        return worst_page(client, f"/o/{workspace.organization_id}/billing/", pages)
+
+
+def _month_ago() -> str:
+    from django.utils import timezone
+
+    from billing.months import Month
+
+    return str(Month.parse("", timezone.now().date()).previous)
+
+
+def add_year(workspace: Any) -> None:
+    """A million intervals in the 365 days before now: 2,000 clusters in 10 workspaces, most of them paused and resumed
+    several times on each day on which they were used; 200 run now. The days are added up as metering does it."""
+    from django.db import connection
+
+    from tests.factories import make_cluster, make_workspace
+
+    places = [workspace, *(make_workspace(workspace.organization, workspace.cloud_configuration) for _ in range(9))]
+    made = [
+        make_cluster(
+            places[number % 10],
+            name=f"cluster-{number:04}",
+            created_by=workspace.organization.members.get(),
+            tags={"team": f"team-{number % 25}", "stage": "test" if number % 3 else "live"},
+        ).pk
+        for number in range(YEAR_CLUSTERS)
+    ]
+    sizes = {"intervals": INTERVALS, "clusters_count": YEAR_CLUSTERS}
+    with connection.cursor() as cursor:
+        cursor.execute(YEAR, {"clusters": made, "organization": workspace.organization_id, **sizes})
+        cursor.execute(DAYS)
+        cursor.execute("UPDATE clusters_cluster SET ledger_length = 0")
+        cursor.execute(OPEN, {"clusters": made[:YEAR_RUNNING]})
 
 
 def add_running(workspace: Any, count: int) -> None:

@@ -16,8 +16,10 @@ from accounts.admin_base import AuditedAdmin
 from accounts.admin_organizations import facts
 from accounts.models import Organization
 from billing import rates
-from billing.dashboard import Month, dashboard
+from billing.dashboard import dashboard
 from billing.models import MeteredCluster, Rate, UsageDay, UsageInterval
+from billing.months import Month
+from billing.totals import DIMENSIONS
 from portal.admin import LookOnlyAdmin, link_to_list
 
 
@@ -111,12 +113,12 @@ class MeteredClusterAdmin(LookOnlyAdmin[MeteredCluster]):
 def usage_of(organization: Organization) -> SafeString:
     """What the organization's own billing page shows as its total."""
     now = timezone.now()
-    month = dashboard(organization, Month.parse("", now.date()), now)
+    month = dashboard(organization, Month.parse("", now.date()), now, DIMENSIONS["workspace"])
     every = link_to_list(UsageInterval, "all intervals", organization__id__exact=organization.pk)
     return format_html(
         "{} instance minutes, {} US dollars, {} running now; {}",
-        f"{month.minutes:,}",
-        f"{month.total:,.2f}",
+        f"{month.total.minutes:,}",
+        f"{month.total.cost:,.2f}",
         month.open_count,
         every,
     )

@@ -1,138 +1,181 @@
-"""What the billing page shows, from the usage intervals of one month."""
+"""What the billing page shows of one month."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from accounts.models import Organization
-from billing.models import UsageInterval
-from billing.usage import cost, minutes_within
+from django.db.models import Func, TextField
+
+from accounts.models import Organization, User
+from billing.months import Month
+from billing.totals import DIMENSIONS, Amount, Dimension, TagDimension, Usage, added, usage_of
+from billing.usage import cost
+from clusters.models import Cluster
+from workspaces.models import Workspace
+
+SERIES = 7
+"""Series of the plot that have a colour of their own; what is smaller is one."""
+
+HEIGHT = 1000
+"""Of the plot, in its own units."""
+
+NOISE = Decimal("1e-9")
+"""What differences of exact sums may leave of nothing."""
+
+SHOWN = 200
+"""Lines of the table."""
+
+LOOK_BACK = 7
+"""Full days whose average the forecast takes for each day to come."""
+
+
+@dataclass
+class Line:
+    """What one workspace, cluster, person, type or tag used in the month."""
+
+    key: Any
+    name: str
+    amount: Amount
+    colour: int
+    detail: str = ""
 
 
 @dataclass(frozen=True)
-class Month:
-    """A calendar month in UTC."""
+class Bar:
+    """A part of a day's column, in units of the plot, from below."""
 
-    first: date
-
-    @classmethod
-    def parse(cls, text: str, today: date) -> Month:
-        """``2026-11``; anything that is not a month is this month."""
-        try:
-            first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
-        except ValueError:
-            first = today
-        return cls((first if 2000 <= first.year < 3000 else today).replace(day=1))
-
-    @property
-    def start(self) -> datetime:
-        """The first instant."""
-        return datetime(self.first.year, self.first.month, 1, tzinfo=UTC)
-
-    @property
-    def end(self) -> datetime:
-        """The first instant after it."""
-        return self.next.start
-
-    @property
-    def next(self) -> Month:
-        """The month after."""
-        return Month((self.first + timedelta(days=32)).replace(day=1))
-
-    @property
-    def previous(self) -> Month:
-        """The month before."""
-        return Month((self.first - timedelta(days=1)).replace(day=1))
-
-    def days(self) -> list[date]:
-        """All its days."""
-        return [self.first + timedelta(days=n) for n in range((self.next.first - self.first).days)]
-
-    def __str__(self) -> str:
-        return self.first.strftime("%Y-%m")
+    colour: int
+    bottom: int
+    height: int
 
 
-@dataclass
-class ClusterLine:
-    """What one cluster used in the month. ``minutes`` are instance minutes."""
+@dataclass(frozen=True)
+class Day:
+    """A day of the month, in UTC."""
 
-    cluster_name: str
-    workspace_name: str
-    instance_type: str
-    intervals: int = 0
-    minutes: int = 0
-    cost: Decimal = Decimal(0)
+    day: date
+    amount: Amount
+    bars: list[Bar] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Dashboard:
-    """The month: the total, by day, by cluster, and every interval."""
+    """A month: the total, by day, and by what was asked for: the largest ``SHOWN`` of ``line_count`` lines.
 
-    total: Decimal = Decimal(0)
-    minutes: int = 0
-    open_count: int = 0
-    by_day: list[dict[str, Any]] = field(default_factory=list)
-    by_cluster: list[ClusterLine] = field(default_factory=list)
-    intervals: list[dict[str, Any]] = field(default_factory=list)
+    ``forecast`` is None for months that are over or to come; ``hourly`` is what all that runs now costs in an hour.
+    """
+
+    total: Amount
+    today: Amount
+    forecast: Decimal | None
+    hourly: Decimal
+    open_count: int
+    days: list[Day]
+    lines: list[Line]
+    line_count: int
+
+    @property
+    def highest(self) -> Decimal:
+        """What the dearest day cost: the top of the plot."""
+        return max(day.amount.cost for day in self.days)
 
 
-def dashboard(organization: Organization, month: Month, now: datetime) -> Dashboard:
-    """Add up one month. Open intervals count until ``now``."""
-    rows = UsageInterval.objects.in_organization(organization).overlapping(month.start, month.end)
-    result = Dashboard()
-    days: dict[date, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
-    lines: dict[tuple[Any, str], ClusterLine] = {}
-    for row in rows.select_related("cluster", "workspace").order_by("-started_at"):
-        ended = row.ended_at or max(now, row.started_at)
-        minutes = minutes_within(row.started_at, ended, month.start, month.end)
-        price = cost(minutes, row.instances, row.hourly)
-        result.total += price
-        result.minutes += minutes * row.instances
-        result.open_count += row.ended_at is None
-        key = (row.cluster_id, row.instance_type)
-        line = lines.setdefault(key, ClusterLine(row.cluster.name, row.workspace.name, row.instance_type))
-        line.intervals += 1
-        line.minutes += minutes * row.instances
-        line.cost += price
-        result.intervals.append(
-            {
-                "cluster_name": row.cluster.name,
-                "started_at": row.started_at,
-                "ended_at": row.ended_at,
-                "instances": row.instances,
-                "instance_type": row.instance_type,
-                "minutes": minutes,
-                "rate": row.hourly,
-                "cost": price,
-            }
-        )
-        _spread(days, row, ended, month)
-    highest = max((day[0] for day in days.values()), default=Decimal(0))
+def dashboard(
+    organization: Organization, month: Month, now: datetime, by: Dimension, where: dict[str, Any] | None = None
+) -> Dashboard:
+    """Add up one month. Open intervals count until ``now``; ``where`` narrows it to a part of the organization."""
+    usage = usage_of(organization, now, where)
+    by_day = usage.by_day(month.days())
+    amounts = usage.by_value(month.days(), by)
+    largest = sorted(amounts, key=lambda key: (-amounts[key].cost, -amounts[key].minutes, str(key)))
+    names = _names(by, largest[:SHOWN])
+    total = added(by_day.values())
+    return Dashboard(
+        total=total,
+        today=by_day.get(now.date(), Amount()),
+        forecast=_forecast(usage, month, by_day, total),
+        hourly=sum((cost(60, row.instances, row.hourly) for row in usage.running), Decimal(0)),
+        open_count=len(usage.running),
+        days=_days(usage, month, by, by_day, largest[:SERIES]),
+        lines=[
+            Line(key, names[key][0], amounts[key], min(place, SERIES), names[key][1])
+            for place, key in enumerate(largest[:SHOWN])
+        ],
+        line_count=len(largest),
+    )
+
+
+def _names(by: Dimension, keys: list[Any]) -> dict[Any, tuple[str, str]]:
+    """What people call them, and what tells two of one name apart. One query."""
+    known = [key for key in keys if key is not None]
+    found: dict[Any, tuple[str, str]] = {None: ("None", "")}
+    if by.name == "workspace":
+        found |= {row.pk: (row.name, "") for row in Workspace.objects.filter(pk__in=known)}
+    elif by.name == "cluster":
+        rows = Cluster.objects.filter(pk__in=known).select_related("workspace").only("name", "workspace__name")
+        found |= {row.pk: (row.name, f"in {row.workspace.name}") for row in rows}
+    elif by.name == "user":
+        found[None] = ("The platform", "clusters made for scheduled runs")
+        found |= {row.pk: (str(row), row.email) for row in User.objects.filter(pk__in=known)}
+    else:
+        found[None] = ("Without this tag", "")
+        found |= {key: (str(key), "") for key in known}
+    return found
+
+
+def _days(usage: Usage, month: Month, by: Dimension, by_day: dict[date, Amount], coloured: list[Any]) -> list[Day]:
+    """Each day with the parts of those that have a colour, and of all others together."""
+    highest = max((amount.cost for amount in by_day.values()), default=Decimal(0))
+    parts = usage.by_day_and_value(month.days(), by, coloured)
+    days = []
     for day in month.days():
-        price, used = days[day]
-        height = int(price / highest * 100) if highest else 0
-        result.by_day.append(
-            {
-                "day": day,
-                "cost": price,
-                "minutes": int(used),
-                "bar_height": max(height, 1 if price else 0),
-                "label": f"{day:%-d}",
-            }
-        )
-    result.by_cluster = sorted(lines.values(), key=lambda line: -line.cost)
-    return result
+        amount = by_day.get(day, Amount())
+        stack = [parts.get((day, key), Amount()).cost for key in coloured]
+        others = amount.cost - sum(stack, Decimal(0))
+        stack += [Decimal(0)] * (SERIES - len(stack)) + [others if others > NOISE else Decimal(0)]
+        days.append(Day(day, amount, _bars(stack, highest)))
+    return days
 
 
-def _spread(days: dict[date, list[Decimal]], row: UsageInterval, ended: datetime, month: Month) -> None:
-    day = max(row.started_at, month.start).date()
-    while day <= min(ended, month.end - timedelta(microseconds=1)).date():
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        minutes = minutes_within(row.started_at, ended, start, start + timedelta(days=1))
-        days[day][0] += cost(minutes, row.instances, row.hourly)
-        days[day][1] += minutes * row.instances
-        day += timedelta(days=1)
+def _bars(stack: list[Decimal], highest: Decimal) -> list[Bar]:
+    """Parts that together are as high as their sum; what costs something is seen."""
+    bars, bottom, below = [], 0, Decimal(0)
+    for colour, price in enumerate(stack):
+        below += price
+        top = int(below / highest * HEIGHT) if highest else 0
+        if price:
+            top = max(top, bottom + 4)
+            bars.append(Bar(colour, bottom, top - bottom))
+            bottom = top
+    return bars
+
+
+def _forecast(usage: Usage, month: Month, by_day: dict[date, Amount], total: Amount) -> Decimal | None:
+    """The month's end if the days to come cost as much as the last full ones did on average."""
+    now = usage.now
+    if not month.start <= now < month.end:
+        return None
+    last = [now.date() - timedelta(days=ago) for ago in range(LOOK_BACK, 0, -1)]
+    earlier = [day for day in last if day < month.first]
+    known = {**by_day, **(usage.by_day(earlier) if earlier else {})}
+    before = added(known[day] for day in last if day in known)
+    left = Decimal((month.end - now) / timedelta(days=1))
+    return total.cost + before.cost / LOOK_BACK * left
+
+
+def dimension(text: str) -> Dimension:
+    """``workspace``, ``cluster``, ``user``, ``type`` or ``tag:NAME``; anything else is by cluster."""
+    kind, _, key = text.partition(":")
+    if kind == "tag" and key:
+        return TagDimension.named(key)
+    return DIMENSIONS.get(text, DIMENSIONS["cluster"])
+
+
+def tag_keys(organization: Organization) -> list[str]:
+    """The names of all tags that clusters of the organization have had."""
+    rows = Cluster.objects.filter(workspace__organization=organization)
+    names = rows.annotate(tag=Func("tags", function="jsonb_object_keys", output_field=TextField()))
+    return sorted(names.order_by().values_list("tag", flat=True).distinct())

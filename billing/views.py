@@ -1,38 +1,124 @@
-"""The billing page."""
+"""The pages of bills: a month, its intervals, and the ledger that proves each."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from accounts.access import OrganizationRequest, organization_view
 from accounts.models import MarketplaceSubscription, Organization
 from accounts.permissions import Perm
 from billing import dashboard, metering
+from billing.models import UsageInterval
+from billing.months import Month
+from billing.totals import DIMENSIONS, TagDimension
+from billing.usage import cost, minutes_between, minutes_within
+from clusters.models import Cluster
+from portal.paging import page
+from portal.snapshot import snapshot
+from workspaces.models import Workspace
+
+CURRENCY = "USD"
 
 
 @organization_view(Perm.USAGE_VIEW)
 def billing(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """What a month costs, by day and by cluster, to the minute."""
+    """What a month costs, by day and by what the reader wants to know."""
     metering.meter(organization)
     now = timezone.now()
-    month = dashboard.Month.parse(request.GET.get("month", ""), now.date())
-    shown = dashboard.dashboard(organization, month, now)
+    month = Month.parse(request.GET.get("month", ""), now.date())
+    by = dashboard.dimension(request.GET.get("by", ""))
+    workspace = _workspace(organization, request.GET.get("workspace", ""))
+    where = {"workspace": workspace} if workspace else None
+    with snapshot():
+        shown = dashboard.dashboard(organization, month, now, by, where)
     context = {
         "nav": "billing",
         "month": month,
         "previous_month": month.previous,
         "next_month": month.next if month.end <= now else None,
-        "total": shown.total,
-        "minutes": shown.minutes,
-        "open_count": shown.open_count,
-        "by_day": shown.by_day,
-        "by_cluster": [asdict(line) for line in shown.by_cluster],
-        "intervals": shown.intervals[:200],
-        "currency": "USD",
+        "shown": shown,
+        "by": by,
+        "dimensions": [*DIMENSIONS.values(), *map(TagDimension.named, dashboard.tag_keys(organization))],
+        "workspace": workspace,
+        "series": dashboard.SERIES,
+        "currency": CURRENCY,
         "subscription": MarketplaceSubscription.objects.in_organization(organization).first(),
     }
     return render(request, "billing/dashboard.html", context)
+
+
+@organization_view(Perm.USAGE_VIEW)
+def intervals(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """Every stretch of time that was charged in a month, newest first."""
+    metering.meter(organization)
+    now = timezone.now()
+    month = Month.parse(request.GET.get("month", ""), now.date())
+    rows = UsageInterval.objects.in_organization(organization).overlapping(month.start, month.end)
+    cluster = _cluster(organization, request.GET.get("cluster", ""))
+    if cluster:
+        rows = rows.filter(cluster=cluster)
+    shown = page(request, rows.select_related("cluster", "workspace"), key="id")
+    context = {
+        "nav": "billing",
+        "month": month,
+        "cluster": cluster,
+        "page": shown,
+        "intervals": [_charged(row, month, now) for row in shown.rows],
+        "currency": CURRENCY,
+    }
+    return render(request, "billing/intervals.html", context)
+
+
+@organization_view(Perm.USAGE_VIEW)
+def interval(request: OrganizationRequest, organization: Organization, interval: int) -> HttpResponse:
+    """One interval, and the lines of the ledger from which it follows."""
+    rows = UsageInterval.objects.in_organization(organization).select_related("cluster", "workspace")
+    row = get_object_or_404(rows, pk=interval)
+    ended = row.ended_at or timezone.now()
+    minutes = minutes_between(row.started_at, ended)
+    lines = list(row.cluster.transitions.order_by("seq"))
+    opened = next(line.seq for line in lines if line.at == row.started_at and line.kind != "REQUEST")
+    closed = next((line.seq for line in lines if line.at == row.ended_at and line.seq > opened), None)
+    last = closed or len(lines)
+    context = {
+        "nav": "billing",
+        "interval": row,
+        "minutes": minutes,
+        "rate": f"{row.hourly.normalize():f}",
+        "price": cost(minutes, row.instances, row.hourly),
+        "seconds": (ended - row.started_at).total_seconds(),
+        "lines": [line for line in lines if opened - 3 <= line.seq <= last + 2],
+        "opened": opened,
+        "closed": closed,
+        "currency": CURRENCY,
+    }
+    return render(request, "billing/interval.html", context)
+
+
+def _charged(row: UsageInterval, month: Month, now: Any) -> dict[str, Any]:
+    """An interval with the part of it that is charged in the month."""
+    minutes = minutes_within(row.started_at, row.ended_at or max(now, row.started_at), month.start, month.end)
+    return {"row": row, "minutes": minutes, "cost": cost(minutes, row.instances, row.hourly)}
+
+
+def _workspace(organization: Organization, text: str) -> Workspace | None:
+    """One of the organization, also if it was deleted since: bills name it."""
+    key = _uuid(text)
+    return Workspace.objects.filter(organization=organization, pk=key).first() if key else None
+
+
+def _cluster(organization: Organization, text: str) -> Cluster | None:
+    key = _uuid(text)
+    return Cluster.objects.filter(workspace__organization=organization, pk=key).first() if key else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -51,7 +51,13 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "indexes": [models.Index(fields=["organization", "day"], name="usage_day_of_organization")],
+                "indexes": [
+                    models.Index(
+                        fields=["organization", "day"],
+                        include=["workspace", "cluster", "instance_type", "hourly", "minutes"],
+                        name="usage_day_of_organization",
+                    )
+                ],
                 "constraints": [
                     models.UniqueConstraint(fields=("cluster", "day", "instance_type", "hourly"), name="usage_day_once")
                 ],

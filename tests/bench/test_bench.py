@@ -25,6 +25,7 @@ def test_every_promise_has_its_benchmark() -> None:
         "audit_search_1m": (100, "ms"),
         "audit_write_cost": (2, "ms"),
         "metering_pass_100k": (5, "s"),
+        "dashboard_1m": (200, "ms"),
         "list_clusters_10k": (50, "ms"),
         "list_runs_100k": (50, "ms"),
         "idle_rss": (500, "MB"),

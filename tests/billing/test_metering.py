@@ -14,8 +14,11 @@ from pytest_django import Settings
 
 from accounts.models import Organization
 from billing import metering
-from billing.dashboard import Month, dashboard
+from billing.dashboard import Dashboard
+from billing.dashboard import dashboard as dashboard_by
 from billing.models import MeteredCluster, Rate, UsageInterval
+from billing.months import Month
+from billing.totals import DIMENSIONS, Amount, added
 from clusters import services
 from clusters.models import Cluster, Transition
 from clusters.services import ACTIONS
@@ -51,6 +54,10 @@ def rate(hourly: str, valid_from: datetime, valid_to: datetime | None = None, ki
 def no_rates(db: None) -> None:
     """Without those that a migration sets for LOCAL."""
     Rate.objects.all().delete()
+
+
+def dashboard(organization: Organization, month: Month, now: datetime) -> Dashboard:
+    return dashboard_by(organization, month, now, DIMENSIONS["cluster"])
 
 
 @pytest.fixture
@@ -162,7 +169,7 @@ def test_from_the_wish_to_the_bill(fake_cloud: FakeCloud, workers: Workers, orga
     month = Month(begun.replace(day=1))
     shown = dashboard(organization, month, workers.clock.at)
     rest = dashboard(organization, month.next, workers.clock.at)  # were it the last night of a month
-    assert (shown.total + rest.total, shown.minutes + rest.minutes) == (Decimal("2.2"), 22)
+    assert shown.total + rest.total == Amount(22, Decimal("2.2"))
     cluster.refresh_from_db()
     assert cluster.status == "TERMINATED"
 
@@ -186,19 +193,16 @@ def test_the_month_on_the_page(cluster: Cluster, organization: Organization) -> 
     now = OCTOBER + timedelta(days=3)
     october = dashboard(organization, Month(OCTOBER.date().replace(day=1)), now)
     november = dashboard(organization, Month(now.date().replace(day=1)), now)
-    assert (october.total, october.minutes) == (Decimal("1.2"), 120)
-    assert (november.total, november.minutes, november.open_count) == (Decimal("1.3"), 130, 0)
+    assert october.total == Amount(120, Decimal("1.2"))
+    assert (november.total, november.open_count) == (Amount(130, Decimal("1.3")), 0)
     for month in (october, november):
-        assert sum(day["cost"] for day in month.by_day) == month.total
-        assert sum(day["minutes"] for day in month.by_day) == month.minutes
-        assert sum(line.cost for line in month.by_cluster) == month.total
-        assert sum(row["cost"] for row in month.intervals) == month.total
-    assert {type(value) for value in (october.total, *(day["cost"] for day in october.by_day))} == {Decimal}
+        assert added(day.amount for day in month.days) == added(line.amount for line in month.lines) == month.total
+    assert {type(value) for value in (october.total.cost, *(day.amount.cost for day in october.days))} == {Decimal}
     client = Client()
     client.force_login(organization.memberships.get().user)
     address = reverse("billing:dashboard", args=[organization.pk])
     page = client.get(address, {"month": "2026-11"})
-    assert (page.status_code, page.context["total"], page.context["minutes"]) == (200, Decimal("1.3"), 130)
+    assert (page.status_code, page.context["shown"].total) == (200, Amount(130, Decimal("1.3")))
     assert "1.30" in page.content.decode()
     assert client.get(address, {"month": "0001-01"}).status_code == 200
     assert client.get(address, {"month": "9999-12"}).status_code == 200
@@ -208,9 +212,9 @@ def test_an_open_interval_counts_until_now(cluster: Cluster, organization: Organ
     ledger(cluster, (60, "STATUS", "RUNNING", 3))
     metering.meter()
     shown = dashboard(organization, Month.parse("2026-11", OCTOBER.date()), OCTOBER + timedelta(minutes=70))
-    assert (shown.minutes, shown.open_count) == (30, 1)
+    assert (shown.total.minutes, shown.open_count) == (30, 1)
     later = dashboard(organization, Month.parse("2027-01", OCTOBER.date()), OCTOBER + timedelta(minutes=70))
-    assert (later.minutes, later.total) == (0, Decimal(0))
+    assert later.total == Amount()
 
 
 def test_the_page_meters_only_its_own_organization(cluster: Cluster, organization: Organization) -> None:

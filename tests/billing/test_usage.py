@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.dashboard import Month
+from billing.months import Month
 from billing.usage import Interval, cost, intervals, minutes_between, minutes_within
 from clusters.models import Transition
 

@@ -26,6 +26,8 @@ from django.utils import timezone  # noqa: E402
 
 from accounts.models import Organization, User  # noqa: E402
 from accounts.permissions import OrganizationRole, WorkspaceRole  # noqa: E402
+from billing import metering  # noqa: E402
+from billing.models import UsageInterval  # noqa: E402
 from clusters import services as clusters  # noqa: E402
 from clusters.models import Cluster, Transition, TransitionKind  # noqa: E402
 from jobs import services as jobs  # noqa: E402
@@ -169,7 +171,8 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         )
     _wait(lambda: Run.objects.get(pk=runs["hourly export"].pk).status == "RUNNING")
     failed = _statuses(workspace, owner)
-    _history(running)
+    _history(running, "experiments", 5)
+    interval = _history(running, "weekday reports", 0)
     empty = make_workspace(workspace.organization, workspace.cloud_configuration, name="Empty", handle=workspace.handle)
     long = make_workspace(workspace.organization, workspace.cloud_configuration, name=LONG, handle=workspace.handle)
     long_cluster = make_cluster(long, name=LONG, description=LONG, status="PAUSED", deployed_instances=0)
@@ -191,6 +194,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
     return {
         **_described(owner, workspace),
         "cluster": str(running.pk),
+        "interval": interval,
         "run": str(runs["daily revenue"].pk),
         "wide_run": str(runs["wide"].pk),
         "running_run": str(runs["hourly export"].pk),
@@ -287,14 +291,14 @@ def _statuses(workspace: Workspace, owner: User) -> dict[str, str]:
     }
 
 
-def _history(cluster: Cluster) -> None:
-    """Weeks of use before today."""
+def _history(cluster: Cluster, name: str, shift: int) -> str:
+    """Weeks of use before today; the newest interval of it."""
     now = timezone.now()
     lines: list[tuple[datetime, TransitionKind, str]] = []
     for days in range(24, 0, -1):
-        begin = now - timedelta(days=days, minutes=(days * 37) % 200)
-        end = begin + timedelta(minutes=90 + (days * 53) % 260)
-        if (begin.weekday()) < 5:
+        begin = now - timedelta(days=days, minutes=(days * 37 + shift) % 200)
+        end = begin + timedelta(minutes=90 + (days * 53 + 31 * shift) % 260)
+        if (begin.weekday() + shift) % 7 < 5:
             lines += [
                 (begin, TransitionKind.REQUEST, "RUNNING"),
                 (begin + timedelta(seconds=20), TransitionKind.STATUS, "RUNNING"),
@@ -303,7 +307,7 @@ def _history(cluster: Cluster) -> None:
             ]
     past = make_cluster(
         cluster.workspace,
-        name="weekday reports",
+        name=name,
         status="STOPPED",
         target="STOPPED",
         deployed_instances=0,
@@ -312,8 +316,17 @@ def _history(cluster: Cluster) -> None:
     )
     for seq, (at, kind, status) in enumerate(lines, 1):
         Transition.objects.create(
-            cluster=past, seq=seq, at=at, kind=kind, status=status, instance_type="local.4x", instances=2
+            cluster=past,
+            seq=seq,
+            at=at,
+            kind=kind,
+            status=status,
+            instance_type="local.4x",
+            instances=2,
+            actor_label=str(cluster.created_by) if kind == TransitionKind.REQUEST else "",
         )
+    _wait(lambda: metering.rebuild([past.pk]) == 1)  # the portal's own pass may be at it
+    return str(UsageInterval.objects.filter(cluster=past).latest("started_at").pk)
 
 
 def _wait(question: Callable[[], bool], seconds: float = 60) -> None:

@@ -225,6 +225,8 @@ ROUTES: dict[str, Route] = {
     "jobs:schedule_run": _lab(EDITORS, get=False, form={}),
     "jobs:schedule_delete": _lab(EDITORS, get=False, form={}),
     "billing:dashboard": Route(USAGE),
+    "billing:intervals": Route(USAGE),
+    "billing:interval": Route(USAGE),
 }
 
 OUR_NAMESPACES = ("accounts", "workspaces", "clusters", "jobs", "billing", None)

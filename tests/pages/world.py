@@ -8,6 +8,7 @@ Globex is another tenant, with the same. Files are real; no cloud has heard of t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,9 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_marketplace import claim, register
 from accounts.services_signup import sign_up
 from accounts.views_marketplace import CLAIMED
-from clusters.models import Cluster
+from billing import metering
+from billing.models import UsageInterval
+from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
 from tests.factories import (
     add_to_organization,
@@ -130,6 +133,7 @@ class Tenants:
             "workspace_membership": place.resident.pk,
             "invitation_key": place.invitation_key,
             "action": "pause",
+            "interval": UsageInterval.objects.get(cluster=place.cluster).pk,
             "session": 1,
             "tenant": place.workspace.organization_id,
             "domain": SsoDomain.objects.in_organization(place.workspace.organization).values_list("pk", flat=True)[0],
@@ -161,6 +165,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     handle = {"steps": {"filesystem": {"id": name}}}
     workspace = make_workspace(organization, configuration, name=name.title(), handle=handle)
     cluster = make_cluster(workspace)
+    charge(cluster)
     token = make_token(owner_of(organization), organization, workspace=workspace)
     template = make_template(workspace, cluster=cluster)
     schedule = JobSchedule.objects.create(workspace=workspace, template=template, name="nightly", cron="0 3 * * *")
@@ -191,6 +196,19 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
         invitation,
         add_to_workspace(workspace, make_user("resident"), WorkspaceRole.VIEWER),
     )
+
+
+def charge(cluster: Cluster) -> None:
+    """An hour of it, with the ledger from which that follows."""
+    at = timezone.now() - timedelta(hours=2)
+    lines = [("STATUS", "RUNNING", at), ("REQUEST", "PAUSED", at + timedelta(hours=1))]
+    for seq, (kind, status, when) in enumerate(lines, 1):
+        Transition.objects.create(
+            cluster=cluster, seq=seq, at=when, kind=kind, status=status, instances=1, instance_type="local.1x"
+        )
+    cluster.ledger_length = len(lines)
+    cluster.save(update_fields=["ledger_length"])
+    metering.rebuild([cluster.pk])
 
 
 def owner_of(organization: Organization) -> User:

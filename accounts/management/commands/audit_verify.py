@@ -10,8 +10,9 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
-from accounts.audit_chain import Chain, Head, Report, all_chains, chain_of, lost, snapshot, switched_off, verify
+from accounts.audit_chain import Chain, Head, Report, all_chains, chain_of, lost, switched_off, verify
 from accounts.models import PLATFORM, Organization
+from portal.snapshot import snapshot
 
 
 class Command(BaseCommand):
