@@ -63,6 +63,8 @@ check: install ## Check style, types, templates, migrations and settings
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m djlint --lint --quiet templates
+	cd jobs/programs && ../../$(PY) -m mypy --config-file= --strict --ignore-missing-imports --explicit-package-bases \
+	  --cache-dir ../../.mypy_cache/programs *.py
 	$(PY) -m portal.launcher with-services -- sh -ec '\
 	  $(PY) -m mypy . ; \
 	  $(PY) manage.py makemigrations --check --dry-run ; \

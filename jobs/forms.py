@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from html import escape
 from typing import Any
@@ -68,6 +70,45 @@ class ArgumentsField(forms.CharField):
             return shlex.split(super().clean(value) or "")
         except ValueError:
             raise ValidationError("A quotation mark is not closed.", code="quotes") from None
+
+
+class ParametersField(forms.CharField):
+    """Values of a query by name, as lines of ``name=value``; a value is JSON (a number, true, "text"), or else text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **{"required": False, "widget": forms.Textarea(attrs={"rows": 3}), "max_length": 32768, **options}
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        """A dict as lines; a text that would be read as something else is quoted."""
+        if not isinstance(value, dict):
+            return value
+        return "\n".join(f"{key}={_written(each)}" for key, each in value.items())
+
+    def clean(self, value: Any) -> Any:
+        """Lines as a dict."""
+        found: dict[str, Any] = {}
+        for line in (super().clean(value) or "").splitlines():
+            if not line.strip():
+                continue
+            key, separator, text = line.partition("=")
+            if not separator or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", key.strip()):
+                raise ValidationError("Write one name=value per line; names are letters, digits and _.", code="format")
+            found[key.strip()] = _read(text.strip())
+        return found
+
+
+def _read(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) or value is None else text
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) and _read(value) == value else json.dumps(value)
 
 
 class PlainSelect(forms.Select):

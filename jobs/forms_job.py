@@ -6,8 +6,6 @@ end, nothing is lost on the way, and it works without scripts.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -23,7 +21,8 @@ from accounts.forms import NameField
 from clusters.forms import MAX_INSTANCES, TagsField, label_of
 from clusters.models import Cluster
 from jobs.fetching.web import name_of
-from jobs.forms import MODES, ArgumentsField, EnvironmentField, PlainSelect
+from jobs.forms import MODES, ArgumentsField, EnvironmentField, ParametersField, PlainSelect
+from jobs.programs import sql_text
 from jobs.spec import QUERY, CodeType, JobSpec, NewCluster, Place, Retry, Source, SourceType
 from portal.clouds.base import CloudError, LaunchMode
 from workspaces.clouds import cloud_of
@@ -37,9 +36,6 @@ CODE = {
     CodeType.SQL: "SQL — a query, run by BodoSQL; its result is kept as Parquet",
     CodeType.IPYNB: "Notebook — a .ipynb file, executed from top to bottom and kept with its output",
 }
-OFFERED = (CodeType.PYTHON,)
-"""What clusters can run. Queries and notebooks need programs of ours in the Bodo environments, which have none yet."""
-
 ENDINGS = {CodeType.PYTHON: ".py", CodeType.SQL: ".sql", CodeType.IPYNB: ".ipynb"}
 SOURCES = {
     SourceType.WORKSPACE: "A file of this workspace",
@@ -89,45 +85,6 @@ STEPS = (
 )
 
 
-class ParametersField(forms.CharField):
-    """Values of a query by name, as lines of ``name=value``; a value is JSON (a number, true, "text"), or else text."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **{"required": False, "widget": forms.Textarea(attrs={"rows": 3}), "max_length": 32768, **options}
-        )
-
-    def prepare_value(self, value: Any) -> Any:
-        """A dict as lines; a text that would be read as something else is quoted."""
-        if not isinstance(value, dict):
-            return value
-        return "\n".join(f"{key}={_written(each)}" for key, each in value.items())
-
-    def clean(self, value: Any) -> Any:
-        """Lines as a dict."""
-        found: dict[str, Any] = {}
-        for line in (super().clean(value) or "").splitlines():
-            if not line.strip():
-                continue
-            key, separator, text = line.partition("=")
-            if not separator or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", key.strip()):
-                raise ValidationError("Write one name=value per line; names are letters, digits and _.", code="format")
-            found[key.strip()] = _read(text.strip())
-        return found
-
-
-def _read(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, str | int | float | bool) or value is None else text
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) and _read(value) == value else json.dumps(value)
-
-
 class JobForm(forms.Form):
     """A job and where it runs. ``kept`` is the job as it is stored, whose secrets may be kept. ``for_template`` asks
     for what only a template has, and lets the cluster be left open."""
@@ -154,6 +111,7 @@ class JobForm(forms.Form):
         strip=False,
         label="Query",
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}),
+        help_text="Among files, sales/orders.parquet is the table sales.orders, and so is a folder of Parquet files.",
     )
     parameters = ParametersField(
         label="Parameters",
@@ -214,7 +172,6 @@ class JobForm(forms.Form):
     def _offer(self) -> None:
         """The choices that depend on the workspace and on the kind of code."""
         code = self.code
-        self._choices("code_type", [(kind.value, CODE[kind]) for kind in OFFERED])
         kinds = [kind for kind in SOURCES if kind is not SourceType.SQL or code is CodeType.SQL]
         self._choices("source_type", [(kind.value, SOURCES[kind]) for kind in kinds])
         self._choices("place", [(key, label) for key, label in PLACES.items() if key != "open" or self.for_template])
@@ -240,9 +197,13 @@ class JobForm(forms.Form):
         needed = {"location", "file", "sql", "mode", "cluster", "instance_type", "instances", "release"} & relevant
         for name in needed if self.source is not SourceType.S3 else needed - {"file"}:
             self.fields[name].required = True  # what else is asked for is not, and says nothing of what was left out
+        self._explain(code)
+
+    def _explain(self, code: CodeType) -> None:
+        """Labels and help for what is chosen."""
         labels = {
             SourceType.GIT: ("Repository", "https://github.com/team/jobs.git", "Branch, tag or commit"),
-            SourceType.URL: ("Address", "https://example.org/job.py", ""),
+            SourceType.URL: ("Address", f"https://example.org/job{ENDINGS[code]}", ""),
             SourceType.S3: ("Path", "s3://bucket/folder/", "Region of the bucket"),
         }.get(self.source, ("", "", ""))
         self.fields["location"].label, self.fields["reference"].label = labels[0], labels[2]
@@ -262,6 +223,11 @@ class JobForm(forms.Form):
             self.fields["location"].help_text = "What follows the question mark is stored and not shown; ?… keeps it."
         if self.kept and self.kept.source.token:
             self.fields["token"].help_text = "Leave it empty to keep the one that is stored."
+        if code is CodeType.IPYNB:
+            self.fields["arguments"].label = "Values"
+            self.fields[
+                "arguments"
+            ].help_text = "name=value, separated by spaces; set in a cell behind the one that is tagged parameters."
 
     def _offer_catalogs(self, code: CodeType) -> None:
         field = self.fields["catalog"]
@@ -286,7 +252,7 @@ class JobForm(forms.Form):
     def code(self) -> CodeType:
         """The kind of code that is chosen, right or wrong."""
         chosen = CodeType._value2member_map_.get(self._raw("code_type"))
-        return chosen if chosen in OFFERED else CodeType.PYTHON
+        return chosen or CodeType.PYTHON  # type: ignore[return-value]
 
     @property
     def source(self) -> SourceType:
@@ -314,8 +280,6 @@ class JobForm(forms.Form):
             names -= {"file"}
         if source is not SourceType.SQL:
             names -= {"sql"}
-        if len(OFFERED) == 1:
-            names -= {"code_type"}
         if not self.has_groups:
             names -= {"secret_groups"}
         if not self.has_catalogs:
@@ -367,6 +331,7 @@ class JobForm(forms.Form):
             self._check_location(values["location"].strip())
         if "file" in relevant and "file" not in self.errors:
             self._check_file(values.get("file", "").strip().strip("/"))
+        self._check_values(values)
         if "environment" in values:
             self._keep_environment(values["environment"])
         return values
@@ -408,6 +373,18 @@ class JobForm(forms.Form):
             else:
                 if entry.kind != "file":
                     self.add_error("file", ValidationError(f"{path} is a {entry.kind}.", code="kind"))
+
+    def _check_values(self, values: dict[str, Any]) -> None:
+        """What can be known before the run: a notebook is given values by name, and a query all that it names. The
+        values that a template leaves out can be given for each run."""
+        if self.code is CodeType.IPYNB:
+            given = [each.partition("=") for each in values.get("arguments", [])]
+            if not all(sign and name.isidentifier() for name, sign, _ in given):
+                self.add_error("arguments", "Write each as name=value.")
+        elif self.source is SourceType.SQL and not self.for_template and "parameters" in values:
+            missing = [name for name in sql_text.parameters(values.get("sql", "")) if name not in values["parameters"]]
+            if missing:
+                self.add_error("parameters", f"The query uses @{missing[0]}: give it a value.")
 
     def _keep_environment(self, environment: dict[str, str]) -> None:
         for key, value in environment.items():

@@ -91,7 +91,7 @@ def prepare(run: Run, cloud: Cloud, environment: dict[str, str]) -> Prepared | N
             )
         case CodeType.IPYNB:
             bundle = fetched or _fresh(run)
-            _put_program(bundle / ".portal", "run_notebook.py")
+            _put_programs(bundle / ".portal", "run_notebook.py", "outcome.py")
             return Prepared(
                 file=".portal/run_notebook.py",
                 root=Root.BUNDLE,
@@ -104,14 +104,13 @@ def prepare(run: Run, cloud: Cloud, environment: dict[str, str]) -> Prepared | N
         case CodeType.SQL:
             text = run.sql if kind is SourceType.SQL else _query(files, file, fetched)
             bundle = _fresh(run)
-            for name in ("run_sql.py", "sql_text.py", "sql_result.py"):
-                _put_program(bundle, name)
+            _put_programs(bundle, "run_sql.py", "sql_text.py", "sql_result.py", "outcome.py")
             (bundle / "query.sql").write_text(text)
             (bundle / "parameters.json").write_text(json.dumps(run.parameters))
             return Prepared(
                 file="run_sql.py",
                 root=Root.BUNDLE,
-                directory=Root.WORKSPACE,
+                directory=Root.BUNDLE,  # Java leaves a log where it starts
                 bundle=str(bundle),
                 commit=commit,
                 digest=digest,
@@ -152,12 +151,10 @@ def _fresh(run: Run) -> Path:
     return bundle
 
 
-def _put_program(folder: Path, name: str) -> None:
-    if not (PROGRAMS / name).exists():
-        message = "Clusters cannot run this kind of code."
-        raise CloudError("CodeTypeNotSupported", message, "Run a Python file instead.", permanent=True)
+def _put_programs(folder: Path, *names: str) -> None:
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(PROGRAMS / name, folder / name)
+    for name in names:
+        shutil.copyfile(PROGRAMS / name, folder / name)
 
 
 def _digest_of(files: Files, path: str) -> str:

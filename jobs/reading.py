@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.environment import secret_values
 from jobs.models import Run, RunAttempt
-from portal.clouds.base import CloudError, FileEntry, Files, LogChunk, LogLine, LogMatches, LogStream
+from portal.clouds.base import Cloud, CloudError, FileEntry, Files, LogChunk, LogLine, LogMatches, LogStream
 from portal.masking import Masker
 from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
@@ -18,6 +18,12 @@ from workspaces.models import Workspace
 MOST_OUTPUTS = 500
 MOST_PREVIEW = 8 << 20
 """Bytes of a preview; the program that writes it keeps to 1,000 rows."""
+
+FAILURE = ".failure"
+"""Where programs of ours tell why they failed (``programs/outcome.py``)."""
+
+MOST_FAILURE = 8000
+"""Bytes of it."""
 
 
 class Log:
@@ -57,7 +63,7 @@ class Result:
 
 
 def outputs(workspace: Workspace, attempt: RunAttempt) -> list[FileEntry]:
-    """The files that an attempt wrote, by path; what cannot be read now is not listed."""
+    """The files that an attempt wrote, by path; what cannot be read now, or is hidden, is not listed."""
     files = files_of(workspace, attempt)
     try:
         return list(islice(_below(files, ""), MOST_OUTPUTS))
@@ -76,6 +82,17 @@ def result(workspace: Workspace, attempt: RunAttempt) -> Result | None:
         return None
 
 
+def failure(cloud: Cloud, run: Run) -> str:
+    """What a program of ours said when it failed; empty where it said nothing. No value of a secret is in it."""
+    try:
+        with cloud.outputs(run.handle).open(FAILURE) as file:
+            said = file.read(MOST_FAILURE)
+    except CloudError:
+        return ""
+    attempt = RunAttempt.objects.of(run).get(number=run.attempt)
+    return Masker(secret_values(attempt)).mask(said).decode(errors="replace").replace("\0", "")
+
+
 def files_of(workspace: Workspace, attempt: RunAttempt) -> Files:
     """Where an attempt put its outputs."""
     return cloud_of(workspace.cloud_configuration).outputs(attempt.handle)
@@ -83,6 +100,8 @@ def files_of(workspace: Workspace, attempt: RunAttempt) -> Files:
 
 def _below(files: Files, path: str) -> Iterator[FileEntry]:
     for entry in files.list(path):
+        if entry.name.startswith("."):
+            continue
         if entry.kind == "folder":
             yield from _below(files, entry.path)
         elif entry.kind == "file":

@@ -25,16 +25,18 @@ from accounts import audit
 from clusters import services as clusters
 from clusters.models import Cluster, ClusterStatus
 from clusters.services import ACTIONS
-from jobs import exits, services
+from jobs import exits, reading, services
 from jobs.environment import environment_of, seal_secrets
 from jobs.models import TRANSITIONS, Run, RunAttempt, RunReason, RunStatus, RunTarget
 from jobs.prepare import discard, is_fetched, prepare
+from jobs.spec import CodeType
 from portal import events, queue
 from portal.clouds.base import (
     Cloud,
     CloudError,
     Event,
     Exit,
+    ExitReason,
     Level,
     Pending,
     Ref,
@@ -87,14 +89,14 @@ class RunMachine(Machine[Run]):
         cloud = cloud_of(row.cluster.workspace.cloud_configuration)
         if row.status == S.PENDING:
             return self._cancel(row, cloud) if row.target == RunTarget.CANCELLED else self._start(row, cloud)
-        if row.handle.get("exit"):
-            return Step(row.handle, Settled())
+        if exit_ := row.handle.get("exit"):
+            return Step({**row.handle, "exit": _explained(row, cloud, exit_)}, Settled())
         found = cloud.poll([row.handle])[0]
         if found is None and row.target == RunTarget.CANCELLED:
             cloud.stop(row.cluster.handle, row.handle)
         if found is None:
             return Step(row.handle, Pending(LOOK_AGAIN))
-        return Step({**row.handle, "exit": exits.as_json(found)}, Settled())
+        return Step({**row.handle, "exit": _explained(row, cloud, exits.as_json(found))}, Settled())
 
     def _cancel(self, row: Run, cloud: Cloud) -> Step:
         """One that waits. If it has a process already, that is ended."""
@@ -307,6 +309,13 @@ _NOT_STARTED = {
     "ClusterNotAvailable": RunReason.CLUSTER_NOT_AVAILABLE,
     "SourceFailed": RunReason.SOURCE_FAILED,
 }
+
+
+def _explained(row: Run, cloud: Cloud, exit_: dict[str, Any]) -> dict[str, Any]:
+    """An exit with what a program of ours said: it knows which cell failed, or what is wrong with a query."""
+    ours = row.code_type != CodeType.PYTHON and exit_["reason"] == ExitReason.EXITED and exit_["code"]
+    said = reading.failure(cloud, row) if ours else ""
+    return {**exit_, "detail": said} if said else exit_
 
 
 def _claim(

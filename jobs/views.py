@@ -13,11 +13,11 @@ from accounts.permissions import Perm
 from clusters.models import Cluster
 from jobs import costs, reading, services, views_form
 from jobs.forms import RunFilter
-from jobs.forms_job import JobForm, initial_of
+from jobs.forms_job import ENDINGS, JobForm, initial_of
 from jobs.models import Run, RunAttempt, RunStatus, find_queue_positions
 from jobs.queueing import expected_start
-from jobs.spec import CodeType
-from jobs.views_logs import find, log_of, stream_of
+from jobs.spec import CodeType, SourceType
+from jobs.views_logs import attempt_of, find, stream_of
 from jobs.views_templates import find as find_template
 from jobs.views_templates import uuid_of
 from portal.errors import UserError
@@ -81,7 +81,7 @@ def row(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRespo
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Submit a run: of a job described now, of a template with changes (``?template=``), or again (``?run=``)."""
     initial: dict[str, Any] = {name: request.GET.get(name, "") for name in ("name", "file", "cluster")}
-    initial["code_type"] = request.GET.get("code", "PYTHON")
+    initial |= described_by(initial["file"])
     template, kept = None, None
     if asked := request.GET.get("template"):
         template = find_template(workspace, uuid_of(asked))
@@ -112,9 +112,17 @@ def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     return views_form.show(request, form, title="Run job", save="Run job", from_template=template)
 
 
+def described_by(file: str) -> dict[str, str]:
+    """What the form can know by the name of a file of the workspace."""
+    code = next((code.value for code, ending in ENDINGS.items() if file.endswith(ending)), None)
+    return {"code_type": code, "source_type": SourceType.WORKSPACE.value} if code else {}
+
+
 def live_context(request: WorkspaceRequest, workspace: Workspace, run: Run) -> dict[str, Any]:
-    """What the live part of a run's page shows."""
+    """What the live part of a run's page shows: its facts, and once an attempt has ended, what that made."""
     attempts = list(RunAttempt.objects.of(run))
+    attempt = attempt_of(request, attempts)
+    ended = attempt is not None and attempt.ended_at is not None
     run.cluster.workspace = workspace
     return {
         "nav": "jobs",
@@ -124,6 +132,9 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, run: Run) -> d
         "catalog": run.find_catalog(),
         "cost": costs.costs_of([run]).get(run.pk),
         "events": DeploymentEvent.objects.of(run.pk)[:50],
+        "attempt": attempt,
+        "outputs": reading.outputs(workspace, attempt) if attempt and ended else [],
+        "result": reading.result(workspace, attempt) if attempt and ended and run.code_type == CodeType.SQL else None,
         "can_cancel": Perm.JOB_EDIT in request.permissions and not run.ended and run.status != RunStatus.CANCELLING,
     }
 
@@ -133,14 +144,11 @@ def detail(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRe
     """A run, its attempts, its log and what it made."""
     found = find(workspace, run)
     context = live_context(request, workspace, found)
-    shown = log_of(request, workspace, found)
+    attempt = context["attempt"]
+    shown = reading.Log(workspace, found, attempt, stream_of(request)) if attempt else None
     tail = shown.read(-LOG_TAIL, LOG_TAIL) if shown else None
-    context["attempt"] = shown.attempt if shown else None
     context["log_tail"] = tail.data.decode(errors="replace") if tail else ""
     context["log_stream"] = stream_of(request).value
-    if shown and shown.ended:
-        context["outputs"] = reading.outputs(workspace, shown.attempt)
-        context["result"] = reading.result(workspace, shown.attempt) if found.code_type == CodeType.SQL else None
     return render(request, "jobs/detail.html", context)
 
 

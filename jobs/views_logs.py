@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -32,17 +33,17 @@ def find(workspace: Workspace, run: UUID) -> Run:
 
 def log_of(request: WorkspaceRequest, workspace: Workspace, run: Run) -> reading.Log | None:
     """The log that is asked for: of ``?attempt=``, or the newest; None before there is one."""
-    attempt = attempt_of(request, run)
+    attempt = attempt_of(request, RunAttempt.objects.of(run))
     return reading.Log(workspace, run, attempt, stream_of(request)) if attempt else None
 
 
-def attempt_of(request: WorkspaceRequest, run: Run) -> RunAttempt | None:
-    """The attempt that is asked for, or the newest."""
-    attempts = RunAttempt.objects.of(run)
+def attempt_of(request: WorkspaceRequest, attempts: Iterable[RunAttempt]) -> RunAttempt | None:
+    """The attempt of a run that is asked for, or the newest; they come newest first. 404 where there is no such one."""
     number = request.GET.get("attempt", "")
-    if not number:
-        return attempts.first()
-    return get_object_or_404(attempts, number=int(number) if number.isdecimal() and len(number) < 5 else -1)
+    found = next((attempt for attempt in attempts if number in ("", str(attempt.number))), None)
+    if found is None and number:
+        raise Http404
+    return found
 
 
 def stream_of(request: WorkspaceRequest) -> LogStream:
@@ -106,7 +107,7 @@ def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> 
 @workspace_view(Perm.WS_VIEW)
 def output(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponseBase:
     """One file that the run wrote, streamed."""
-    attempt = attempt_of(request, find(workspace, run))
+    attempt = attempt_of(request, RunAttempt.objects.of(find(workspace, run)))
     path = request.GET.get("path", "")
     if attempt is None or not path:
         raise Http404

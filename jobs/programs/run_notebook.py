@@ -1,87 +1,123 @@
 """Executes a notebook, as a job in spawn mode: ``run_notebook.py NOTEBOOK [name=value …]``.
 
 What the cells give goes to the log as it comes, and into a copy of the notebook in PORTAL_OUTPUT, which is saved after
-each cell: it is there also when a cell fails, and then the exit code is 1. Values are set in a cell behind the one that
-is tagged ``parameters``, or in a first one where there is none. They are JSON where they can be read so, else texts.
+each cell: it is there also when a cell fails, and then the exit code is 1 (see ``outcome``). Values are set in a cell
+behind the one that is tagged ``parameters``, or in a first one where there is none. They are JSON where they can be
+read so, else texts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+import outcome
+
+INJECTED = "injected-parameters"
+MOST_KEPT = 1 << 20
+"""Characters of what a cell prints that are kept in the notebook; the log has all."""
+
+MOST_TOLD = 300
+"""Characters of an error that are told beside the cell; its traceback is in the log and in the notebook."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class RefusedError(Exception):
+    """What a person has to change."""
+
+
 def main(arguments: list[str]) -> int:
     """Execute the notebook, and say how it went."""
-    path = Path(arguments[0])
     try:
-        values = dict(value_of(argument) for argument in arguments[1:])
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+        execute(Path(arguments[0]), dict(value_of(argument) for argument in arguments[1:]))
+    except RefusedError as error:
+        return outcome.failed(str(error))
+    return 0
+
+
+def execute(path: Path, values: dict[str, Any]) -> None:
+    """Execute all cells; the copy has what they gave, however it ends. Raises RefusedError."""
     try:
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, DeadKernelError
     except ImportError:
-        print("The Bodo environment of this cluster has no nbclient, which notebooks need.", file=sys.stderr)
-        return 1
+        raise RefusedError("The Bodo environment of this cluster has no nbclient, which notebooks need.") from None
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:
-        print(f"{path} is not a notebook: {error}", file=sys.stderr)
-        return 1
+        raise RefusedError(f"{path} is not a notebook: {error}") from None
+    language = notebook.metadata.get("language_info", {}).get("name", "python")
+    if language != "python":
+        raise RefusedError(f"{path} is written in {language}; clusters run Python.")
     set_values(notebook, values)
     copy = Path(os.environ["PORTAL_OUTPUT"], path.name)
 
     class Client(NotebookClient):  # type: ignore[misc]
         """Shows outputs as they come, and saves after each cell."""
 
+        kept = 0
+
         def create_kernel_manager(self) -> Any:
             manager = super().create_kernel_manager()
             manager.transport_encryption = "required"  # other jobs of the machine could listen
             return manager
 
-        async def _async_cleanup_kernel(self) -> None:
-            if self.km is not None:  # after a request to end, it comes here twice
-                await super()._async_cleanup_kernel()
+        async def async_start_new_kernel(self, **more: Any) -> None:
+            # Instead of the handler that was just set, which shuts the kernel down and then fails at its absence.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+            await super().async_start_new_kernel(**more)
 
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             show(msg)
+            if msg["msg_type"] == "stream":
+                before, self.kept = self.kept, self.kept + len(msg["content"]["text"])
+                if before > MOST_KEPT:
+                    return None
+                if self.kept > MOST_KEPT:
+                    msg["content"]["text"] = "\n[The log of the run has what this cell prints from here on.]\n"
             return super().process_message(msg, cell, cell_index)
 
         async def async_execute_cell(self, cell: Any, cell_index: int, **more: Any) -> Any:
+            self.kept = 0
+            which = f"Cell {number_of(notebook, cell_index)}"
             try:
                 return await super().async_execute_cell(cell, cell_index, **more)
+            except CellExecutionError as error:
+                told = _COLOURS.sub("", f"{error.ename}: {error.evalue}".removesuffix(": "))
+                raise RefusedError(f"{which} failed: {told[:MOST_TOLD]}") from None
+            except DeadKernelError:
+                raise RefusedError(f"{which} ended the notebook's kernel: it crashed, or was killed.") from None
             finally:
                 save(nbformat, notebook, copy)
 
-    signal.signal(signal.SIGTERM, _leave)  # so that the kernel is shut down, and the copy saved
+    def leave() -> None:
+        """The run was cancelled, or timed out; the kernel is asked to end as we are, and may have gone already."""
+        save(nbformat, notebook, copy)
+        os._exit(128 + signal.SIGTERM)
+
+    folder = {"metadata": {"path": os.getcwd()}}
+    client = Client(notebook, timeout=None, kernel_name="python3", resources=folder, coalesce_streams=True)
     try:
-        Client(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": os.getcwd()}}).execute()
-    except CellExecutionError:
-        return 1  # its traceback was shown as it came
+        client.execute()
     except DeadKernelError:
-        print("The notebook's kernel died: a cell crashed it, or it was killed.", file=sys.stderr)
-        return 1
+        raise RefusedError("The notebook's kernel ended before it could run a cell.") from None
     finally:
         save(nbformat, notebook, copy)
-    return 0
 
 
 def value_of(argument: str) -> tuple[str, Any]:
-    """``name=value`` as a name and a value. Raises ValueError for anything else."""
+    """``name=value`` as a name and a value. Raises RefusedError for anything else."""
     name, sign, text = argument.partition("=")
     if not sign or not name.isidentifier():
-        raise ValueError(f"{argument!r} is not an argument of a notebook: write name=value.")
+        raise RefusedError(f"{argument!r} is not an argument of a notebook: write name=value.")
     try:
         return name, json.loads(text)
     except ValueError:
@@ -97,10 +133,16 @@ def set_values(notebook: Any, values: dict[str, Any]) -> None:
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     place = next((index + 1 for index, found in enumerate(tags) if "parameters" in found), 0)
     source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    cell = new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    cell = new_code_cell(source, metadata={"tags": [INJECTED]})
     if (notebook.nbformat, notebook.nbformat_minor) < (4, 5):
         cell.pop("id", None)
     notebook.cells.insert(place, cell)
+
+
+def number_of(notebook: Any, index: int) -> int:
+    """The number of a cell, counted as in the notebook that was given: from 1, texts included, ours left out."""
+    ours = sum(INJECTED in cell.metadata.get("tags", []) for cell in notebook.cells[: index + 1])
+    return index + 1 - ours
 
 
 def show(message: Any) -> None:
@@ -121,10 +163,6 @@ def save(nbformat: Any, notebook: Any, path: Path) -> None:
     half = path.with_name(f".{path.name}")
     nbformat.write(notebook, half)
     half.replace(path)
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Beside this file lie ``query.sql`` and ``parameters.json``, an object of the values of ``@name`` in the query. The
 catalog is in PORTAL_CATALOG: ``{"name", "kind", "settings", "secret"}``; without it, the workspace's files are the
-catalog. What the last statement gives goes to PORTAL_OUTPUT (see ``sql_result``). After an error, which goes to stderr,
-the exit code is 1.
+catalog. What the last statement gives goes to PORTAL_OUTPUT (see ``sql_result``). After an error, which is told as in
+``outcome``, the exit code is 1.
 
 Below the directory of a FILESYSTEM catalog, a Parquet file is a table, and so is a folder with Parquet files or
 partitions in it; any other folder is a schema. ``CREATE TABLE … AS`` writes such a folder. Tables of Iceberg are found
@@ -18,11 +18,12 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import outcome
 import sql_result
 import sql_text
 from sql_text import Name
@@ -34,6 +35,7 @@ _NOISE = re.compile(
     r"|(Caused by: )?[a-z]+(\.\w+)+(Exception|Error): )",
     re.MULTILINE,
 )
+_MARKED = re.compile(r"\A.*?^ *\^+ *$\s*", re.MULTILINE | re.DOTALL)
 _QUIET = "ignore:Total number of row groups"
 """Of no use to whoever did not make the files."""
 
@@ -50,8 +52,7 @@ def main() -> int:
         values = json.loads((folder / "parameters.json").read_text())
         run((folder / "query.sql").read_text(), values, described, output)
     except RefusedError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return outcome.failed(str(error))
     return 0
 
 
@@ -67,11 +68,9 @@ def run(text: str, values: Mapping[str, Any], described: Mapping[str, Any], outp
         started = time.monotonic()
         which = f"Statement {number} of {len(script)}: " if len(script) > 1 else ""
         try:
-            frame = catalog.run(each, values)
-            twice = sql_result.repeated(list(frame.columns))
-            if twice is not None:
-                raise RefusedError(f"Two columns are called {twice}. Give each its own name, as in b.id AS other_id.")
-            rows = sql_result.write(frame, output) if number == len(script) else None
+            last = number == len(script)
+            frame = catalog.run(each, values, distinct=last)
+            rows = sql_result.write(frame, output) if last else None
         except RefusedError as error:
             raise RefusedError(f"{which}{error}") from None
         except Exception as error:
@@ -109,8 +108,8 @@ class Catalog:
                 os.environ[f"AWS_{name.upper()}"] = value
         os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), _QUIET]))
 
-    def run(self, statement: str, values: Mapping[str, Any]) -> Any:
-        """The result of one statement, as a frame."""
+    def run(self, statement: str, values: Mapping[str, Any], *, distinct: bool) -> Any:
+        """The result of one statement, as a frame. With ``distinct``, its columns must have names of their own."""
         import bodosql
         import pandas
 
@@ -126,7 +125,11 @@ class Catalog:
         word, rest = sql_text.first_word(statement)
         if word == "EXPLAIN":
             return pandas.DataFrame({"plan": context.generate_plan(rest, bound).splitlines()})
+        if distinct:
+            refuse_repeated(columns_of(context, statement, bound))
         frame = context.sql(statement, bound)
+        if distinct and frame is not None:
+            refuse_repeated(frame.columns)
         return pandas.DataFrame({"status": ["Done."]}) if frame is None else frame
 
     def _connected(self, bodosql: Any) -> Any:
@@ -146,17 +149,50 @@ class Catalog:
         return bodosql.FileSystemCatalog(str(self.directory), "parquet")
 
     def readable(self, error: Exception) -> str:
-        """What went wrong, without the names of Java's classes, and with what tables there are."""
+        """What went wrong, without the names of Java's classes, and with what tables there are.
+
+        The lines of the query with marks under the mistake go to the log only.
+        """
         message = _NOISE.sub("", str(error)).strip() or type(error).__name__
         for value in self.secret.values():
             message = message.replace(value, "***")
         for alias, path in self.aliases.items():
             message = message.replace(f'"{alias}"', ".".join(_without_suffix(path.relative_to(self.directory)).parts))
+        if marked := _MARKED.match(message):
+            print(marked[0].rstrip(), file=sys.stderr)
+            message = message[marked.end() :] or "It is not SQL that BodoSQL reads."
         if self.kind == "FILESYSTEM" and re.search(r"Object '.*' not found", message):
             names = [name for _, name in zip(range(MOST_NAMED + 1), tables_below(self.directory), strict=False)]
             shown = ", ".join(names[:MOST_NAMED]) + (" …" if len(names) > MOST_NAMED else "")
             message += f"\nTables of this catalog: {shown}." if names else "\nThis catalog has no tables."
         return message
+
+
+def columns_of(context: Any, statement: str, bound: Mapping[str, Any]) -> list[str]:
+    """The names of the columns that a statement will give, as BodoSQL's planner knows them; none where it cannot say.
+
+    BodoSQL tells them after the run only, which may take hours. So we ask as it does itself (``execute_cpp_backend`` in
+    its context.py, 2026.7 to 2026.10); that takes half a second.
+    """
+    try:
+        from bodosql.context import create_java_dynamic_parameter_type_list, create_java_named_parameter_type_map
+        from bodosql.imported_java_classes import JavaEntryPoint
+
+        planner = context._create_planner_and_parse_query(statement, True)
+        if JavaEntryPoint.isDDLProcessedQuery(planner):
+            return []
+        parameters = (create_java_dynamic_parameter_type_list([]), create_java_named_parameter_type_map(bound))
+        plan = JavaEntryPoint.getOptimizedPlan(planner, statement, *parameters).getLeft()
+        return [str(name) for name in plan.getRowType().getFieldNames()]
+    except Exception:
+        return []  # whatever is wrong with the statement, running it says so
+
+
+def refuse_repeated(names: Iterable[object]) -> None:
+    """Raises RefusedError where two columns have one name: Parquet files cannot hold both."""
+    twice = sql_result.repeated(list(names))
+    if twice is not None:
+        raise RefusedError(f"Two columns are called {twice}. Give each its own name, as in b.id AS other_id.")
 
 
 def find_table(directory: Path, parts: Sequence[Name]) -> Path | None:
@@ -177,7 +213,7 @@ def tables_below(directory: Path, schema: str = "") -> Any:
         name = f"{schema}{_without_suffix(entry).name}"
         if is_table(entry):
             yield name
-        elif entry.is_dir():
+        if entry.is_dir() and (not is_table(entry) or any(is_folder(each) for each in _entries(entry))):
             yield from tables_below(entry, f"{name}.")
 
 
@@ -187,6 +223,11 @@ def is_table(path: Path) -> bool:
     if not path.is_dir():
         return path.name.endswith(SUFFIXES)
     return any(each.name.endswith(SUFFIXES) or ("=" in each.name and each.is_dir()) for each in _entries(path))
+
+
+def is_folder(path: Path) -> bool:
+    """A folder that is no partition."""
+    return path.is_dir() and "=" not in path.name
 
 
 @cache
@@ -209,5 +250,19 @@ def _without_suffix(path: Path) -> Path:
     return path.with_suffix("") if path.name.endswith(SUFFIXES) else path
 
 
+def leave(code: int) -> NoReturn:
+    """End at once. All is written, and the workers have answered for all that they were asked. The usual way out lets
+    MPI take leave of each of them, and now and then its launcher fails at that and kills us: a query that has succeeded
+    would look as if it had crashed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        ended = main()
+    except Exception:
+        traceback.print_exc()
+        ended = outcome.failed("The program that runs queries failed; its log on stderr says how.")
+    leave(ended)

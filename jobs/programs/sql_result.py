@@ -1,8 +1,10 @@
 """Writing what a query made: Parquet files, a description, and the first rows for a page.
 
 result/part-00000.parquet …   the rows, in the order of the query
-result.json                   how many rows of which columns, in how many bytes
 preview.json                  the first rows; what JSON cannot hold is text
+result.json                   how many rows of which columns, in how many bytes; it comes last: all is there
+
+Until all rows are written, they are in ``.result``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import datetime
 import json
 import math
 import re
+import shutil
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -33,13 +36,19 @@ def write(frame: Any, output: Path) -> int:
     import pandas
     from pyarrow import parquet
 
-    folder = output / "result"
-    if type(frame) is pandas.DataFrame:
-        folder.mkdir()
-        frame.to_parquet(folder / "part-00000.parquet", index=False)
-    else:
-        frame.to_parquet(str(folder))
-    parts = _in_order(folder)
+    unfinished, folder = output / ".result", output / "result"
+    try:
+        if type(frame) is pandas.DataFrame:
+            unfinished.mkdir()
+            frame.to_parquet(unfinished / "part-00000.parquet", index=False)
+        else:
+            frame.to_parquet(str(unfinished))
+    except Exception:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _in_order(unfinished)
+    unfinished.rename(folder)
+    parts = sorted(folder.glob("*.parquet"))
     files = [parquet.ParquetFile(part) for part in parts]
     rows: int = sum(file.metadata.num_rows for file in files)
     schema = files[0].schema_arrow
@@ -112,13 +121,11 @@ def _nested(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else plain(value)
 
 
-def _in_order(folder: Path) -> list[Path]:
+def _in_order(folder: Path) -> None:
     """Number the parts as the ranks that wrote them are: their names begin with chance, ``part-b005462-01``."""
     parts = sorted(folder.glob("*.parquet"), key=lambda part: int(part.stem.rpartition("-")[2]))
-    numbered = [folder / f"part-{number:05d}.parquet" for number in range(len(parts))]
-    for part, name in zip(parts, numbered, strict=True):
-        part.rename(name)
-    return numbered
+    for number, part in enumerate(parts):
+        part.rename(folder / f"part-{number:05d}.parquet")
 
 
 def _first_rows(files: Sequence[Any]) -> list[list[Any]]:
@@ -139,4 +146,6 @@ def _first_rows(files: Sequence[Any]) -> list[list[Any]]:
 
 
 def _put(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False))
+    half = path.with_name(f".{path.name}")
+    half.write_text(json.dumps(content, ensure_ascii=False))
+    half.replace(path)

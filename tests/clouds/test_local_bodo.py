@@ -1,25 +1,19 @@
-"""Real Bodo on two workers, in both launch modes.
-
-The release is installed once, and kept in the directory that TEST_RELEASES names, or in var/test-releases.
-"""
+"""Real Bodo on two workers, in both launch modes."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from portal.clouds.base import ExitReason, Handle, LaunchMode, Target, WorkspaceSpec
 from portal.clouds.local.provider import LocalCloud
+from tests.clouds.bodo import take_turn
 from tests.clouds.local_world import World, processes_of, wait_for
 
 pytestmark = pytest.mark.bodo
-
-KEPT = Path(os.environ.get("TEST_RELEASES") or Path(__file__).parents[2] / "var" / "test-releases")
 
 PANDAS = """
 import bodo, bodo.pandas as pd
@@ -49,17 +43,14 @@ print(f"rank {bodo.get_rank()} of {bodo.get_size()}: {total(300)}")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Handle]]:
     root = tmp_path_factory.mktemp("bodo")
-    KEPT.mkdir(parents=True, exist_ok=True)
-    alone = (KEPT / "tests.lock").open("w")
-    fcntl.flock(alone, fcntl.LOCK_EX)  # the cores of the machine are registered there: two test processes take turns
-    cloud = LocalCloud(root, KEPT, 2 / len(os.sched_getaffinity(0)), sys.executable)
-    world = World(cloud, WorkspaceSpec("bodo", "w", "local"))
-    world.deploy()
-    spec = world.spec(2)
-    handle = world.settle(lambda handle: cloud.advance_cluster(spec, handle, Target.RUNNING), {}, seconds=900)
-    yield world, handle
-    world.go(spec, Target.TERMINATED, handle)
-    alone.close()
+    with take_turn() as kept:
+        cloud = LocalCloud(root, kept, 2 / len(os.sched_getaffinity(0)), sys.executable)
+        world = World(cloud, WorkspaceSpec("bodo", "w", "local"))
+        world.deploy()
+        spec = world.spec(2)
+        handle = world.settle(lambda handle: cloud.advance_cluster(spec, handle, Target.RUNNING), {}, seconds=900)
+        yield world, handle
+        world.go(spec, Target.TERMINATED, handle)
     assert processes_of(root) == []
 
 

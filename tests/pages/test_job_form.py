@@ -13,7 +13,6 @@ from django.test import Client
 from accounts.models import AuditEvent
 from jobs.forms_job import KEPT
 from jobs.models import JobTemplate, Run
-from jobs.spec import CodeType
 from portal.crypto import seal
 from tests.factories import actor, make_catalog, make_run, make_template
 from tests.pages.world import Tenants
@@ -49,12 +48,6 @@ def visible(response: Any) -> set[str]:
 
 def errors(response: Any) -> dict[str, str]:
     return {name: str(found[0]) for name, found in response.context["form"].errors.items()}
-
-
-@pytest.fixture(autouse=True)
-def all_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the kinds of code that the form does not offer yet."""
-    monkeypatch.setattr("jobs.forms_job.OFFERED", tuple(CodeType))
 
 
 @pytest.fixture
@@ -134,6 +127,9 @@ def test_the_fields_follow_what_is_chosen(tenants: Tenants, developer: Client) -
         ({"source_type": "S3", "location": "https://bucket/x.py"}, "location"),
         ({"code_type": "SQL", "sql": ""}, "sql"),
         ({"code_type": "SQL", "sql": "SELECT 1", "parameters": "no equals sign"}, "parameters"),
+        ({"code_type": "SQL", "sql": "SELECT @who, '@else'", "parameters": "other=1"}, "parameters"),
+        ({"code_type": "IPYNB", "arguments": "top 10"}, "arguments"),
+        ({"code_type": "IPYNB", "arguments": "2x=10"}, "arguments"),
         ({"environment": "LD_PRELOAD=x"}, "environment"),
         ({"environment": f"NEW={KEPT}"}, "environment"),
         ({"timeout_minutes": "-1"}, "timeout_minutes"),
@@ -157,6 +153,22 @@ def test_what_is_wrong_is_said_beside_its_field(
     assert response.status_code == 422
     assert field in errors(response)
     assert not Run.objects.filter(name="x").exists()
+
+
+def test_a_template_may_leave_values_to_its_runs(tenants: Tenants, developer: Client) -> None:
+    form = {"name": "Query", "code_type": "SQL", "sql": "SELECT @who", "cluster": str(tenants.lab.cluster.pk)}
+    assert developer.post(address(tenants, NEW), form).status_code == 302
+    template = JobTemplate.objects.get(name="Query")
+    given = hidden(developer.get(f"{address(tenants, 'jobs/new/')}?template={template.pk}"))
+    assert "parameters" in errors(developer.post(address(tenants, "jobs/new/"), given))
+    assert developer.post(address(tenants, "jobs/new/"), {**given, "parameters": "who=Ann"}).status_code == 302
+    assert Run.objects.get(name="Query").parameters == {"who": "Ann"}
+
+
+@pytest.mark.parametrize(("file", "code"), [("job.py", "PYTHON"), ("a/query.sql", "SQL"), ("n.ipynb", "IPYNB")])
+def test_a_file_says_what_kind_of_code_it_is(tenants: Tenants, developer: Client, file: str, code: str) -> None:
+    found = hidden(developer.get(f"{address(tenants, 'jobs/new/')}?file={file}"))
+    assert (found["code_type"], found["source_type"], found["file"]) == (code, "WORKSPACE", file)
 
 
 def test_a_cluster_of_another_workspace_is_no_choice(tenants: Tenants, developer: Client) -> None:
