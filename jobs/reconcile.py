@@ -124,6 +124,7 @@ class RunMachine(Machine[Run]):
             return Step(row.handle, Pending((row.not_before - now).total_seconds()))
         first = Run.objects.queued_on(row.cluster_id).first()
         if first is None or first.pk != row.pk:
+            clusters.release(row.cluster_id, row.pk)  # of a dead worker; an older one, due again, would wait for ever
             return self._wait(row)
         mine = row.cluster.free or row.cluster.busy_with == row.pk
         if not mine and not is_fetched(row):

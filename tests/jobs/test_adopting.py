@@ -13,9 +13,10 @@ from clusters import reconcile as cluster_reconcile
 from clusters.models import Cluster
 from jobs.environment import secret_values
 from jobs.models import Run, RunAttempt
+from jobs.spec import Retry
 from portal import crypto
 from tests.fakes import FakeCloud, Killed, Workers, denied, unreachable
-from tests.jobs.flow import act, now_is, submit
+from tests.jobs.flow import act, now_is, started, submit
 
 
 @pytest.fixture
@@ -82,3 +83,23 @@ def test_a_paused_cluster_without_a_price_is_not_waited_for(
     workers.work(seconds=60)
     assert now_is(run) == ("FAILED", "The cluster is not available")
     assert "There is no price for local.2x" in run.failure_message
+
+
+def test_one_that_was_claimed_and_never_started_lets_an_older_one_go_first(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    """Which waited to try again meanwhile. Otherwise each would wait for the other."""
+    older = started(cluster, workers, retry=Retry(count=1, delay_minutes=10))
+    younger = submit(cluster)
+    fake_cloud.finish(older.pk, code=3)
+    fake_cloud.fault(Killed, "start")
+    with pytest.raises(Killed):
+        workers.work(seconds=5)
+    workers.sent.clear()
+    workers.clock.move(minutes=11)
+    workers.work(seconds=60)
+    assert [now_is(run)[0] for run in (older, younger)] == ["RUNNING", "PENDING"]
+    fake_cloud.finish(f"{older.pk}-2")
+    workers.work(seconds=60)
+    assert [now_is(run)[0] for run in (older, younger)] == ["SUCCEEDED", "RUNNING"]
+    assert set(fake_cloud.starts.values()) == {1}

@@ -107,6 +107,17 @@ def test_what_people_end_is_not_tried_again(cluster: Cluster, fake_cloud: FakeCl
     assert now_is(paused) == ("CANCELLED", "The cluster was paused")
 
 
+def test_what_fails_while_it_is_being_cancelled_is_not_tried_again(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=5, delay_minutes=0))
+    cancel(run)
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=60)
+    assert now_is(run) == ("FAILED", "NonZeroExitCode")
+    assert (run.attempt, run.due_at) == (1, None)
+
+
 def test_one_that_waits_for_its_next_attempt_can_be_cancelled(
     cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
 ) -> None:
