@@ -109,7 +109,7 @@ def _move_on(pk: UUID) -> None:
     """Wait for the first time after the newest that was recorded."""
     schedule = JobSchedule.objects.select_for_update().get(pk=pk)
     newest = ScheduleFire.objects.of(schedule).first()
-    if newest is not None and schedule.next_fire_at is not None:
+    if newest is not None and schedule.next_fire_at is not None and newest.fire_at >= schedule.next_fire_at:
         schedule.next_fire_at = cron.next_fire(schedule.cron, schedule.timezone, newest.fire_at)
         schedule.save(update_fields=["next_fire_at"])
 
