@@ -141,6 +141,16 @@ def test_a_second_sign_up_of_the_same_person_adds_an_organization(browser: Clien
     assert not PendingSignup.objects.exists()
 
 
+def test_a_link_that_left_an_organization_to_be_made_is_used_up_as_well(browser: Client) -> None:
+    sign_up(browser)
+    link = link_in_mail()
+    make_organization(name="Initech")
+    browser.post(link)
+    assert PendingSignup.objects.get().user == User.objects.get(email=address(browser))
+    for again in (browser.get(link), browser.post(link)):
+        assert (again.status_code, b"ActivationLinkUsed" in again.content) == (410, True)
+
+
 def test_somebody_with_an_account_signs_in_and_goes_on(browser: Client) -> None:
     user = make_user("known")
     sign_up(browser, email=user.email)

@@ -1,8 +1,9 @@
-"""No organization loses its last active owner by what staff does. What people do is in ``test_people_roles``."""
+"""What staff cannot do: take the last active owner from an organization, or act beyond its own permissions on many."""
 
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
@@ -10,7 +11,7 @@ from accounts import audit, services_people, services_staff
 from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import OrganizationRole
 from portal.errors import UserError
-from tests.factories import actor, add_to_organization, make_organization, make_user
+from tests.factories import actor, add_to_organization, make_organization, make_user, stay_away
 from tests.together import together
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +88,19 @@ def test_people_and_organizations_are_not_deleted_by_hand(
     form = {"action": "delete_selected", "_selected_action": [str(pk)], "post": "yes"}
     staff.post(reverse(f"admin:accounts_{model}_changelist"), form)
     assert acme.memberships.get().user == alice
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_many_at_once_are_unlocked_by_who_may_and_nobody_above_them(alice: User, may: bool) -> None:
+    helper, root = make_user("helper", is_staff=True), stay_away(make_user("root", is_superuser=True), days=91)
+    codes = ["view_user", "change_user"] if may else ["view_user"]
+    helper.user_permissions.set(Permission.objects.filter(codename__in=codes))
+    browser = Client()
+    browser.force_login(helper)
+    rows = [str(stay_away(alice, days=91).pk), str(root.pk)]
+    browser.post(reverse("admin:accounts_user_changelist"), {"action": "unlock", "_selected_action": rows})
+    unlocked = AuditEvent.objects.filter(verb="user.unlock").values_list("object_id", flat=True)
+    assert list(unlocked) == ([str(alice.pk)] if may else [])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,12 +9,14 @@ from allauth.mfa.models import Authenticator
 from bs4 import BeautifulSoup
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import Organization, User
 from accounts.permissions import OrganizationRole
-from tests.factories import add_to_organization, make_organization, make_user
+from tests.factories import add_to_organization, make_organization, make_user, stay_away
 
 pytestmark = pytest.mark.django_db
+R = OrganizationRole
 
 
 @pytest.fixture
@@ -90,6 +92,28 @@ def test_how_people_sign_in_is_shown_to_managers_only(acme: Organization, owner:
     assert "Two-factor</span>" not in page
     assert "Manage" not in page
     assert len(names(browser(member), acme, state="two_factor")) == 2
+
+
+def test_who_is_locked_out_is_found_marked_by_a_sweep_or_not(acme: Organization, owner: User) -> None:
+    last_day, too_long, swept, unlocked = (
+        named(name, "Dorm", f"{name.lower()}@example.org") for name in ("Day", "Long", "Swept", "Back")
+    )
+    for user in (last_day, too_long, swept, unlocked):
+        add_to_organization(acme, user, OrganizationRole.MEMBER)
+    stay_away(last_day, days=89)
+    stay_away(too_long, days=91)
+    User.objects.filter(pk=swept.pk).update(locked_at=timezone.now())
+    stay_away(unlocked, days=91)
+    User.objects.filter(pk=unlocked.pk).update(unlocked_at=timezone.now())
+    add_to_organization(make_organization(name="Globex"), stay_away(make_user("elsewhere"), days=91), R.MEMBER)
+    client = browser(owner)
+    assert names(client, acme, state="locked") == ["Long Dorm", "Swept Dorm"]
+    assert names(client, acme, state="locked", q="swept") == ["Swept Dorm"]
+    assert names(client, acme, state="locked", role="ADMIN") == []
+    page = client.get(reverse("accounts:people", args=[acme.pk]), {"state": "locked"}).content.decode()
+    assert BeautifulSoup(page, "html.parser").select_one("option[value=locked][selected]")
+    everybody = ["Back Dorm", "Day Dorm", "Long Dorm", owner.get_full_name(), "Swept Dorm"]
+    assert names(browser(last_day), acme, state="locked") == everybody  # who manages nobody is not told
 
 
 def test_the_page_of_a_member_offers_the_roles_that_the_viewer_may_give(acme: Organization, owner: User) -> None:

@@ -142,6 +142,15 @@ def test_an_answer_is_taken_once(acme: Acme, ada: str, browser: Client) -> None:
     assert refused(browser, browser.get(way), "SsoNotBegun", before)
 
 
+def test_a_state_is_good_for_one_answer_also_when_that_was_a_refusal(acme: Acme, ada: str, browser: Client) -> None:
+    way = sign_in_there(begin(browser, ada), ada)
+    state = way.partition("&state=")[2].partition("&")[0]
+    before = made()
+    where = f"/sso/{acme.organization.pk}/callback/"
+    assert refused(browser, browser.get(f"{where}?error=access_denied&state={state}"), "access_denied", before)
+    assert refused(browser, browser.get(way), "SsoNotBegun", before)
+
+
 def test_a_code_is_redeemed_once(acme: Acme, ada: str, browser: Client) -> None:
     """The same code with a state that is good."""
     first = sign_in_there(begin(browser, ada), ada)
