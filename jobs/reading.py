@@ -61,6 +61,12 @@ class Result:
     columns: list[tuple[str, str]]
     preview: list[list[Any]]
 
+    @property
+    def size(self) -> str:
+        """How many rows there are, and are shown."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return rows if len(self.preview) >= self.rows else f"{rows}; the first {len(self.preview):,} are shown"
+
 
 def outputs(workspace: Workspace, attempt: RunAttempt) -> list[FileEntry]:
     """The files that an attempt wrote, by path; what cannot be read now, or is hidden, is not listed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -70,7 +72,73 @@ def fill_jobs(owner: User, cluster: Cluster) -> dict[str, Any]:
     off = create_schedule(actor=who, workspace=workspace, template=daily, name="Hourly", cron="0 * * * *")
     set_schedule_enabled(actor=who, schedule=off, enabled=False)
     run = _history(cluster, daily, nightly)
-    return {"template": str(daily.pk), "schedule": str(nightly.pk), "retried_run": str(run.pk)}
+    return {
+        "template": str(daily.pk),
+        "schedule": str(nightly.pk),
+        "retried_run": str(run.pk),
+        "query_run": str(_query(cluster).pk),
+        "notebook_run": str(_notebook(cluster).pk),
+    }
+
+
+QUERY = """\
+-- Revenue of each customer since a day
+select c.name, c.country, count(*) as orders, sum(o.price) as revenue
+from sales.orders o join sales.customers c on c.id = o.customer
+where o.day >= @since and o.status <> @without
+group by c.name, c.country
+order by revenue desc"""
+COLUMNS = {
+    "name": "VARCHAR",
+    "country": "VARCHAR",
+    "orders": "BIGINT",
+    "revenue": "DECIMAL(18, 2)",
+}
+
+
+def _query(cluster: Cluster) -> Run:
+    """One that gave more rows than a page shows."""
+    fields = {"code_type": "SQL", "source_type": "SQL", "file": "", "sql": QUERY}
+    run = _ended(
+        cluster, "Revenue by customer", "SUCCEEDED", **fields, parameters={"since": "2026-01-01", "without": "X"}
+    )
+    rows = [
+        [f"Customer {at:04}", None if at % 7 == 3 else "Portugal", 9000 - 7 * at, f"{91234.5 - 80 * at:.2f}"]
+        for at in range(1000)
+    ]
+    schema = [{"name": name, "type": kind} for name, kind in COLUMNS.items()]
+    _leave(run, "result.json", json.dumps({"rows": 1_204_318, "schema": schema}))
+    _leave(run, "preview.json", json.dumps({"columns": list(COLUMNS), "rows": rows}))
+    _leave(run, "result/part-00000.parquet", "x" * 1_400_000)
+    _leave(run, "result/part-00001.parquet", "x" * 1_300_000)
+    return run
+
+
+def _notebook(cluster: Cluster) -> Run:
+    """One that a cell failed in."""
+    said = "Cell 7 failed: KeyError: 'price'"
+    fields = {"code_type": "IPYNB", "file": "reports/weekly.ipynb", "arguments": ["week=47", "region=north"]}
+    run = _ended(cluster, "Weekly report", "FAILED", **fields, reason="NonZeroExitCode", exit_code=1, detail=said)
+    _leave(run, "weekly.ipynb", "x" * 48_000)
+    return run
+
+
+def _ended(cluster: Cluster, name: str, status: str, **fields: Any) -> Run:
+    now = timezone.now().replace(second=0, microsecond=0)
+    times = {"started_at": now - timedelta(minutes=9), "ended_at": now - timedelta(minutes=7)}
+    size = {"workers": 4, "instances": 2, "instance_type": cluster.instance_type}
+    values = {"exit_code": 0, "reason": "", "due_at": None, **size, **fields}
+    run = make_run(cluster, name=name, status=status, **times, **values)
+    handle = {"run": f"ended/{run.pk}", "node": "nowhere"}
+    RunAttempt.objects.create(run=run, number=1, handle=handle, status=status, digest="5e" * 32, workers=4, **times)
+    return run
+
+
+def _leave(run: Run, path: str, content: str) -> None:
+    root = Path(run.workspace.cloud_configuration.settings["directory"])
+    file = root / "ended" / str(run.pk) / "output" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
 
 
 def _history(cluster: Cluster, template: JobTemplate, schedule: JobSchedule) -> Run:

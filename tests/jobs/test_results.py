@@ -83,5 +83,5 @@ def test_the_result_comes_with_the_end_of_the_run(cluster: Cluster, fake_cloud: 
     table = page.select_one(".result-table")
     assert table
     assert [cell.get_text() for cell in table.select("td")] == ["1", "<b>", "2", "null"]
-    assert "2000 rows; the first 2 are shown" in page.get_text()
+    assert "2,000 rows; the first 2 are shown" in page.get_text()
     assert page.select_one("a[href$='path=result/part-00000.parquet']")
