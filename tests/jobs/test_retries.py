@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from accounts.permissions import OrganizationRole
+from clusters import reconcile as cluster_reconcile
 from clusters.models import Cluster
 from jobs.models import Run, RunAttempt
 from jobs.spec import Retry, Source, SourceType
@@ -80,9 +81,11 @@ def test_the_last_attempt_says_how_the_run_ends(cluster: Cluster, fake_cloud: Fa
     fake_cloud.finish(run.pk, code=3)
     workers.work(seconds=5)
     assert now_is(run) == ("RUNNING", "")
-    fake_cloud.finish(f"{run.pk}-2", None, ExitReason.OUT_OF_MEMORY)
+    begun = run.started_at
+    fake_cloud.finish(f"{run.pk}-2", None, ExitReason.OUT_OF_MEMORY, started=workers.clock.move(seconds=7))
     workers.work(seconds=60)
     assert now_is(run) == ("FAILED", "Out of memory")
+    assert run.started_at == begun, "that of its first attempt"
     assert [row[1:3] for row in attempts(run)] == [("FAILED", "NonZeroExitCode"), ("FAILED", "OutOfMemory")]
 
 
@@ -161,8 +164,6 @@ def test_a_worker_that_dies_between_two_attempts_doubles_nothing(
 def test_a_lost_machine_of_a_shared_cluster_ends_the_run(
     cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
 ) -> None:
-    from clusters import reconcile as cluster_reconcile
-
     run = started(cluster, workers, retry=Retry(count=5, delay_minutes=0))
     workers.periodic.append(cluster_reconcile.observe)
     fake_cloud.vanish(cluster.pk, 0)
@@ -199,3 +200,20 @@ def test_a_source_that_can_never_be_had_ends_the_run(
     assert now_is(run) == ("FAILED", "The source could not be fetched")
     assert run.failure_message == "The server is away."
     assert len(looks) == 3 * engine.MAX_ATTEMPTS
+
+
+def test_what_happened_to_the_cluster_before_an_attempt_is_not_why_it_was_lost(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=1))
+    fake_cloud.finish(run.pk, code=3)
+    workers.work(seconds=1)
+    act(cluster, "pause")
+    workers.work(seconds=120)
+    assert now_is(run) == ("RUNNING", "")
+    workers.clock.move(seconds=5)
+    fake_cloud.vanish(cluster.pk, 0)
+    workers.do(cluster_reconcile.observe)
+    act(cluster, "delete")  # which is not why either
+    workers.work(seconds=60)
+    assert now_is(run) == ("FAILED", "A node of the cluster was lost")

@@ -58,7 +58,10 @@ def test_a_run_starts_and_ends(cluster: Cluster, fake_cloud: FakeCloud, workers:
         (ExitReason.SIGNALLED, None, S.FAILED, "Ended by a signal"),
         (ExitReason.TIMEOUT, None, S.TIMEOUT, "Timeout"),
         (ExitReason.CANCELLED, None, S.CANCELLED, "Cancelled by user"),
+        (ExitReason.TIMEOUT, 0, S.TIMEOUT, "Timeout"),  # it said goodbye when it was asked to end
         (ExitReason.OUT_OF_MEMORY, 137, S.FAILED, "Out of memory"),
+        (ExitReason.RANK_FAILED, 3, S.FAILED, "One of its ranks failed"),
+        (ExitReason.DISK_FULL, None, S.FAILED, "The disk was full"),
         (ExitReason.LOST, None, S.FAILED, "A node of the cluster was lost"),
     ],
 )
