@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from accounts.access import OrganizationRequest, organization_view
+from accounts.audit import actor_of
 from accounts.models import MarketplaceSubscription, Organization
 from accounts.permissions import Perm
 from billing import dashboard, metering
+from billing import export as usage_export
+from billing.forms import ExportForm
 from billing.models import UsageInterval
 from billing.months import Month
 from billing.totals import DIMENSIONS, TagDimension
 from billing.usage import cost, minutes_between, minutes_within
 from clusters.models import Cluster
+from portal.errors import UserError
 from portal.paging import page
 from portal.snapshot import snapshot
 from workspaces.models import Workspace
@@ -45,7 +50,7 @@ def billing(request: OrganizationRequest, organization: Organization) -> HttpRes
         "by": by,
         "dimensions": [*DIMENSIONS.values(), *map(TagDimension.named, dashboard.tag_keys(organization))],
         "workspace": workspace,
-        "series": dashboard.SERIES,
+        "export": ExportForm(initial={"first": month.first, "last": month.days()[-1]}, auto_id="export_%s"),
         "currency": CURRENCY,
         "subscription": MarketplaceSubscription.objects.in_organization(organization).first(),
     }
@@ -98,6 +103,27 @@ def interval(request: OrganizationRequest, organization: Organization, interval:
         "currency": CURRENCY,
     }
     return render(request, "billing/interval.html", context)
+
+
+@organization_view(Perm.USAGE_VIEW, ("POST",))
+def export(request: OrganizationRequest, organization: Organization) -> HttpResponseBase:
+    """The intervals of some days as CSV. Taking them away is an event."""
+    form = ExportForm(request.POST)
+    if not form.is_valid():
+        wrong = " ".join(str(error) for errors in form.errors.values() for error in errors)
+        raise UserError(
+            "DaysNotUnderstood",
+            f"The usage was not exported: {wrong}",
+            "Go back to the billing page and choose the days again.",
+            status=422,
+        )
+    metering.meter(organization)
+    days = usage_export.Range(form.cleaned_data["first"], form.cleaned_data["last"])
+    usage_export.note_export(actor=actor_of(request), organization=organization, days=days)
+    stream = usage_export.stream(organization, days, timezone.now())
+    response = StreamingHttpResponse(stream, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="usage-{days.first}-{days.last}.csv"'
+    return response
 
 
 def _charged(row: UsageInterval, month: Month, now: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,41 +15,11 @@ from accounts.models import Organization, User
 from billing import metering
 from billing.dashboard import HEIGHT, SERIES, Dashboard, dashboard, dimension, tag_keys
 from billing.models import UsageInterval
-from billing.months import Month
 from billing.totals import Amount
 from clusters.models import Cluster
-from tests.billing.test_metering import ledger, no_rates, rate  # noqa: F401 - a fixture
-from tests.factories import make_cluster, make_organization, make_user, make_workspace
-
-NOVEMBER = Month(date(2026, 11, 1))
-NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def organization(db: None) -> Organization:
-    rate("0.60", datetime(2026, 1, 1, tzinfo=UTC))
-    rate("1.20", datetime(2026, 1, 1, tzinfo=UTC), kind="local.2x")
-    return make_organization(make_user("owner"))
-
-
-@pytest.fixture
-def clusters(organization: Organization) -> dict[str, Cluster]:
-    """Times are minutes after October 31, 23:00 UTC."""
-    alice, bob = make_user("alice"), make_user("bob")
-    lab, annex = make_workspace(organization, name="Lab"), make_workspace(organization, name="Annex")
-    kinds: dict[str, dict[str, Any]] = {
-        "etl": {"workspace": lab, "created_by": alice, "tags": {"team": "data", "cost": "1"}},
-        "train": {"workspace": lab, "created_by": bob, "tags": {"team": "ml"}, "instance_type": "local.2x"},
-        "adhoc": {"workspace": annex, "created_by": None, "tags": {}},
-    }
-    made = {name: make_cluster(values.pop("workspace"), name=name, **values) for name, values in kinds.items()}
-    ledger(made["etl"], (60, "STATUS", "RUNNING", 2), (120, "REQUEST", "PAUSED", 2))
-    ledger(made["train"], (60 + 1440, "STATUS", "RUNNING", 1), (60 + 1440 + 30, "REQUEST", "STOPPED", 1))
-    ledger(made["adhoc"], (60 + 10 * 1440, "STATUS", "RUNNING", 1))
-    stranger = make_cluster(make_workspace(make_organization()))
-    ledger(stranger, (60, "STATUS", "RUNNING", 9), (600, "REQUEST", "PAUSED", 9))
-    metering.meter()
-    return made
+from tests.billing.conftest import NOVEMBER, NOW
+from tests.billing.test_metering import ledger
+from tests.factories import make_cluster, make_organization, make_workspace
 
 
 def shown(organization: Organization, by: str, **where: Any) -> Dashboard:

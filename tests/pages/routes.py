@@ -225,6 +225,7 @@ ROUTES: dict[str, Route] = {
     "jobs:schedule_run": _lab(EDITORS, get=False, form={}),
     "jobs:schedule_delete": _lab(EDITORS, get=False, form={}),
     "billing:dashboard": Route(USAGE),
+    "billing:export": Route(USAGE, get=False, form={"first": "2026-11-01", "last": "2026-11-30"}),
     "billing:intervals": Route(USAGE),
     "billing:interval": Route(USAGE),
 }

@@ -1,0 +1,27 @@
+"""Forms of the billing pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+LONGEST = 366 * 5
+"""Days of one export."""
+
+
+class ExportForm(forms.Form):
+    """Which days of usage to take away; both are included."""
+
+    first = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
+    last = forms.DateField(label="to", widget=forms.DateInput(attrs={"type": "date"}))
+
+    def clean(self) -> dict[str, Any]:
+        """In their order, and not without end."""
+        cleaned = super().clean() or {}
+        first, last = cleaned.get("first"), cleaned.get("last")
+        if first and last and first > last:
+            raise forms.ValidationError("The first day has to be before the last one.")
+        if first and last and (last - first).days > LONGEST:
+            raise forms.ValidationError("At most five years at once.")
+        return cleaned
