@@ -81,7 +81,7 @@ def runs() -> Measurement:
 
 def filtered_runs() -> Measurement:
     """The list of 50,000 runs by every combination of its filters, with a value of each kind that there is: common,
-    rare and absent; a name of two letters, for which no index helps; and the oldest page of some."""
+    rare and absent; a name of two letters, which are looked for where words begin; and the oldest page of some."""
     with stand.database():
         workspace, client = signed_in()
         clusters = add_clusters(workspace, CLUSTERS_OF_RUNS)

@@ -53,7 +53,7 @@ def runs(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     rows = Run.objects.in_workspace(workspace)
     if form.is_valid():
         if form.cleaned_data["q"]:
-            rows = rows.filter(name__icontains=form.cleaned_data["q"])
+            rows = rows.named(form.cleaned_data["q"])
         if form.cleaned_data["status"]:
             rows = rows.filter(status=form.cleaned_data["status"])
         if form.cleaned_data["cluster"]:

@@ -98,6 +98,16 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Those of one workspace."""
         return self.filter(workspace=workspace)
 
+    def named(self, text: str) -> RunQuerySet:
+        """Those in whose name the text occurs, in any case; one or two letters only where a word begins: no index
+        finds them elsewhere."""
+        if len(text) > 2:
+            return self.filter(name__icontains=text)
+        begins = models.Q(name__istartswith=text)
+        for between in " -_./":
+            begins |= models.Q(name__icontains=between + text)
+        return self.filter(begins)
+
     def queued_on(self, cluster_id: uuid.UUID) -> RunQuerySet:
         """Those waiting for a cluster, first come first. One that waits to try again lets others go first."""
         return self.waiting().filter(cluster_id=cluster_id).order_by("number")

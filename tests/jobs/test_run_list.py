@@ -77,3 +77,24 @@ def test_a_cluster_is_offered_by_its_name_whatever_is_in_it(client: Client, clus
     page = client.get(f"/w/{cluster.workspace_id}/jobs/").content.decode()
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;</option>") == 1
     assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("load", ["Nightly LOAD", "reload", "pre-load_a"]),
+        ("lo", ["Nightly LOAD", "pre-load_a"]),
+        ("a", ["pre-load_a", "a%b"]),
+        ("a%", ["a%b"]),
+        ("%", []),
+        ("_a", []),
+        ("zz", []),
+    ],
+)
+def test_a_name_is_found_by_any_part_and_by_one_or_two_letters_where_a_word_begins(
+    client: Client, cluster: Cluster, text: str, found: list[str]
+) -> None:
+    for name in ("Nightly LOAD", "reload", "pre-load_a", "a%b"):
+        factories.make_run(cluster, name=name)
+    answer = client.get(f"/w/{cluster.workspace_id}/jobs/", {"q": text})
+    assert sorted(run.name for run in answer.context["runs"]) == sorted(found)
