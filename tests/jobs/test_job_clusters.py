@@ -109,6 +109,20 @@ def test_a_lost_machine_is_replaced_for_the_next_attempt(
     assert gone(run, fake_cloud)
 
 
+def test_a_lost_machine_that_cannot_be_replaced_ends_the_run(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    """New machines are asked for once for each attempt, and not for ever."""
+    workers.periodic.append(cluster_reconcile.observe)
+    run = submit_alone(cluster, retry=Retry(count=5, delay_minutes=0))
+    workers.work(seconds=60)
+    fake_cloud.capacity = 0
+    fake_cloud.vanish(run.cluster_id, 1)
+    workers.work(seconds=1800)
+    assert now_is(run) == ("FAILED", "The cluster is not available")
+    assert gone(run, fake_cloud)
+
+
 # --- pause on finish ------------------------------------------------------------------------------------------------
 
 
