@@ -11,6 +11,7 @@ from django.test import Client
 from accounts.permissions import OrganizationRole
 from clusters import reconcile as cluster_reconcile
 from clusters.models import Cluster
+from jobs import reconcile
 from jobs.models import Run, RunAttempt
 from jobs.spec import Retry, Source, SourceType
 from portal import reconcile as engine
@@ -32,7 +33,7 @@ def test_a_failed_attempt_is_followed_by_others_after_the_delay(
     fake_cloud.finish(run.pk, code=3)
     workers.work(seconds=60)
     assert now_is(run) == ("PENDING", "Waiting to try again")
-    assert (run.queue_position, run.ended_at) == (None, None)
+    assert (run.queue_position, run.ended_at, run.handle) == (None, None, {})
     cluster.refresh_from_db()
     assert cluster.busy_with is None  # others may have it meanwhile
     workers.work(seconds=600)
@@ -217,3 +218,24 @@ def test_what_happened_to_the_cluster_before_an_attempt_is_not_why_it_was_lost(
     act(cluster, "delete")  # which is not why either
     workers.work(seconds=60)
     assert now_is(run) == ("FAILED", "A node of the cluster was lost")
+
+
+def test_an_exit_that_is_seen_late_is_not_taken_for_that_of_the_next_attempt(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow scheduler asks before the next attempt starts, and has its answer after that."""
+    run = started(cluster, workers, retry=Retry(count=1, delay_minutes=0))
+    fake_cloud.finish(run.pk, code=3)
+    with monkeypatch.context() as patch:
+
+        def slow(refs: Any) -> Any:
+            found = FakeCloud.poll(fake_cloud, refs)
+            patch.undo()
+            workers.work(seconds=5)
+            return found
+
+        patch.setattr(fake_cloud, "poll", slow)
+        assert reconcile.poll_runs() == 0
+    assert now_is(run) == ("RUNNING", "")
+    assert run.handle["process"] == f"{run.pk}-2"
+    assert "exit" not in run.handle
