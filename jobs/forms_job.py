@@ -38,8 +38,8 @@ CODE = {
 }
 ENDINGS = {CodeType.PYTHON: ".py", CodeType.SQL: ".sql", CodeType.IPYNB: ".ipynb"}
 SOURCES = {
+    SourceType.SQL: "A query written here",  # the first of those on offer is what an empty choice means
     SourceType.WORKSPACE: "A file of this workspace",
-    SourceType.SQL: "A query written here",
     SourceType.GIT: "A git repository",
     SourceType.URL: "An address on the web",
     SourceType.S3: "An S3 bucket",

@@ -155,6 +155,13 @@ def test_what_is_wrong_is_said_beside_its_field(
     assert not Run.objects.filter(name="x").exists()
 
 
+def test_a_query_is_written_here_unless_something_else_is_chosen(tenants: Tenants, developer: Client) -> None:
+    first = hidden(developer.get(address(tenants, "jobs/new/")))
+    second = developer.post(address(tenants, "jobs/new/"), {**first, "name": "x", "code_type": "SQL", "go": "source"})
+    assert hidden(second)["source_type"] == "SQL"
+    assert "sql" in visible(second)
+
+
 def test_a_template_may_leave_values_to_its_runs(tenants: Tenants, developer: Client) -> None:
     form = {"name": "Query", "code_type": "SQL", "sql": "SELECT @who", "cluster": str(tenants.lab.cluster.pk)}
     assert developer.post(address(tenants, NEW), form).status_code == 302
