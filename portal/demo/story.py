@@ -12,7 +12,7 @@ from datetime import datetime
 from urllib.parse import urljoin
 
 from portal.demo import data
-from portal.demo.browser import Browser, Page, PageError, poll, text_of
+from portal.demo.browser import Browser, Form, Page, PageError, poll, text_of
 from portal.demo.screen import Screen, Step
 from portal.demo.stage import Stage
 from portal.demo.watch import Log, expect, follow, status_of
@@ -23,6 +23,15 @@ RUN_SECONDS = 600.0
 INSTANCES = 2
 FAILED = frozenset({"FAILED"})
 ENDS = {"SUCCEEDED", "FAILED", "CANCELLED", "TIMEOUT"}
+LEAST_FLIGHTS = 50_000
+QUERY = """\
+select carrier, count(*) as flights, avg(dep_delay) as mean_delay
+from flights
+group by carrier
+having count(*) >= @least
+order by flights desc"""
+"""Over flights.parquet, which the first job wrote."""
+
 BILLED_SECONDS = 31.0  # 30 seconds are rounded up to a minute, 29 down to none
 
 
@@ -57,6 +66,7 @@ class Story:
         self.create_cluster()
         self.upload_files()
         self.run_over_real_data()
+        self.query_real_data()
         self.run_over_generated_rows()
         self.pause_cluster()
         self.read_bill()
@@ -201,6 +211,25 @@ class Story:
                 expect(same and near, f"The report says {result[code]} of {code}; it has to be {carrier}.")
             step.tell(f"right: all {len(right)} carriers as the csv module counts them")
 
+    def query_real_data(self) -> None:
+        with self.screen.step("Ask the same flights with SQL") as step:
+            form = self._new_job("busy airlines")
+            form["code_type"] = "SQL"
+            form = form.submit().form("Next: Options")
+            form["Query"] = QUERY
+            form["Parameters"] = f"least={LEAST_FLIGHTS}"
+            page, _ = self._run(form.submit().form("Next: Cluster").submit().form("Run job"), step)
+            rows = [[text_of(cell) for cell in row.select("td")] for row in page.soup.select(".result-table tbody tr")]
+            right = data.carriers(self.flights, self.airlines)
+            busy = {code: carrier for code, carrier in right.items() if carrier.flights >= LEAST_FLIGHTS}
+            found = {code: (int(flights), round(float(delay), 4)) for code, flights, delay in rows}
+            wanted = {code: (carrier.flights, round(carrier.mean_delay, 4)) for code, carrier in busy.items()}
+            expect(found == wanted, f"The result says {found}; it has to be {wanted}.", page)
+            expect("result/part-00000.parquet" in page.text("main"), "The result's Parquet file is not offered.", page)
+            step.tell(
+                f"right: {len(rows)} airlines with {LEAST_FLIGHTS:,} flights or more, as the csv module counts them"
+            )
+
     def run_over_generated_rows(self) -> None:
         with self.screen.step("Run a job over 10 million generated rows (SPMD mode)") as step:
             log = self.run_job("ten million rows", "ten_million_rows.py", "spmd", step)
@@ -215,13 +244,20 @@ class Story:
 
     def run_job(self, name: str, file: str, mode: str, step: Step) -> str:
         """Submit a file, print its log as it grows, and return all of it. Raises PageError unless it SUCCEEDED."""
-        form = self.browser.get(self.workspace_page).click("Jobs").click("Run job").form("Next: Source")
-        form["Run name"] = name
-        form = form.submit().form("Next: Options")
+        form = self._new_job(name).submit().form("Next: Options")
         form["File"] = file
         form = form.submit().form("Next: Cluster")
         form["mode"] = mode
-        form = form.submit().form("Run job")
+        return self._run(form.submit().form("Run job"), step)[1]
+
+    def _new_job(self, name: str) -> Form:
+        """The first step of its form."""
+        form = self.browser.get(self.workspace_page).click("Jobs").click("Run job").form("Next: Source")
+        form["Run name"] = name
+        return form
+
+    def _run(self, form: Form, step: Step) -> tuple[Page, str]:
+        """Submit the last step, print the log as it grows, and return the page of the end, and all of the log."""
         form["Cluster"] = "demo"
         page = form.submit()
         log = Log(self.browser, urljoin(page.address, str(page.select("[data-log]")["data-log"])))
@@ -244,7 +280,7 @@ class Story:
             for line in errors.splitlines()[-30:]:
                 step.tell(f"stderr | {line}")
             raise
-        return log.text
+        return self.browser.get(page.address), log.text
 
     # --- bill -------------------------------------------------------------------------------------------------------
 
