@@ -287,8 +287,9 @@ class Story:
     def read_bill(self) -> None:
         with self.screen.step("Read the bill") as step:
             page = self.browser.get(self.start_page).click("Billing")
-            lines = page.soup.select("section[aria-labelledby=by-cluster] tbody tr")
-            intervals = page.soup.select("section[aria-labelledby=intervals] tbody tr")
+            by_cluster = self.browser.get(urljoin(page.address, "?by=cluster"))
+            lines = by_cluster.soup.select("section[aria-labelledby=lines] tbody tr")
+            intervals = page.click("All intervals").soup.select("section[aria-label=Intervals] tbody tr")
             expect(len(lines) == 1 and len(intervals) == 1, "The bill does not have one line and one interval.", page)
             cells = {str(cell.get("data-label", "Cluster")): text_of(cell) for cell in lines[0].select("td")}
             interval = {str(cell.get("data-label", "Cluster")): text_of(cell) for cell in intervals[0].select("td")}
@@ -303,7 +304,7 @@ class Story:
             cost = minutes * rate / 60
             costs = [float(value) for label, value in cells.items() if label.startswith("Cost")]
             expect(len(costs) == 1 and abs(costs[0] - cost) <= 0.00501, f"The cost is not {cost:.4f}.", page)
-            step.tell(f"{cells['Cluster']}: {INSTANCES} × {cells['Instance type']} for {seconds:.0f} s")
+            step.tell(f"{cells['Cluster']}: {interval['Machines']} for {seconds:.0f} s")
             step.tell(f"{minutes} instance minutes at {rate} USD an hour: {cost:.3f} USD")
 
     # --- the end ----------------------------------------------------------------------------------------------------
