@@ -124,9 +124,8 @@ class Usage:
             for day in days_of(max(interval.started_at, midnight(days[0])), min(until, midnight(days[-1]))):
                 start = midnight(day)
                 minutes = minutes_within(interval.started_at, until, start, start + timedelta(days=1))
-                if minutes:
-                    price = cost(minutes, interval.instances, interval.hourly)
-                    yield day, interval, Amount(minutes * interval.instances, price)
+                price = cost(minutes, interval.instances, interval.hourly)
+                yield day, interval, Amount(minutes * interval.instances, price)  # also 0: it runs since a moment ago
 
 
 def usage_of(organization: Organization, now: datetime, where: dict[str, Any] | None = None) -> Usage:

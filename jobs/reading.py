@@ -22,6 +22,9 @@ MOST_PREVIEW = 8 << 20
 FAILURE = ".failure"
 """Where programs of ours tell why they failed (``programs/outcome.py``)."""
 
+NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "REAL", "DECIMAL")
+"""How the names of the types of numbers begin."""
+
 MOST_FAILURE = 8000
 """Bytes of it."""
 
@@ -60,6 +63,17 @@ class Result:
     rows: int
     columns: list[tuple[str, str]]
     preview: list[list[Any]]
+
+    @property
+    def heads(self) -> list[tuple[str, str, bool]]:
+        """The columns, and whether each is of numbers, which stand in line."""
+        return [(name, kind, kind.startswith(NUMBERS)) for name, kind in self.columns]
+
+    @property
+    def lines(self) -> list[list[tuple[Any, bool]]]:
+        """The rows that are shown, each value with the same."""
+        numbers = [number for _, _, number in self.heads]
+        return [list(zip(row, numbers, strict=False)) for row in self.preview]
 
     @property
     def size(self) -> str:

@@ -86,6 +86,14 @@ def test_what_runs_now_what_today_cost_and_what_is_to_come(
     assert dashboard(organization, NOVEMBER.next, NOW, dimension("type")).forecast is None
 
 
+def test_a_cluster_that_runs_since_a_moment_ago_is_in_the_list(organization: Organization) -> None:
+    cluster = make_cluster(make_workspace(organization), name="new")
+    ledger(cluster, (60 + 10 * 1440 + 720, "STATUS", "RUNNING", 1))
+    metering.meter()
+    found = dashboard(organization, NOVEMBER, NOW + timedelta(seconds=9), dimension("cluster"))
+    assert (lines(found), found.open_count) == ({"new": (0, "0.00")}, 1)
+
+
 def test_tags_that_clusters_have_had(organization: Organization, clusters: dict[str, Cluster]) -> None:
     assert tag_keys(organization) == ["cost", "team"]
     assert tag_keys(make_organization()) == []

@@ -127,9 +127,11 @@ def test_from_sign_up_to_the_bill(watched: Watched, stage: Stage, tmp_path: Path
 
     page.get_by_role("link", name="Back to Organization").click()
     page.get_by_role("link", name="Billing").click()
-    by_cluster = page.get_by_role("region", name="By cluster")
-    expect(by_cluster.get_by_role("row", name=re.compile("engine"))).to_contain_text("local.1x")
-    expect(page.get_by_text("1 cluster being charged")).to_be_visible()
-    expect(page.get_by_role("region", name="Intervals").get_by_role("row", name=re.compile("engine"))).to_contain_text(
-        "2 × local.1x"
-    )
+    expect(page.get_by_text("cluster at 0.12 USD per hour")).to_be_visible()
+    page.get_by_role("region", name="By cluster").get_by_role("link", name="engine").click()
+    interval = page.get_by_role("region", name="Intervals").get_by_role("row", name=re.compile("engine"))
+    expect(interval).to_contain_text("2 × local.1x")
+    expect(interval).to_contain_text("OPEN")
+    interval.get_by_role("link", name="engine").click()
+    began = page.get_by_role("region", name="Lines of the ledger").get_by_role("row", name=re.compile("begins"))
+    expect(began).to_contain_text("Became RUNNING")

@@ -21,7 +21,7 @@ from portal.clouds.base import LogStream, WorkspaceSpec
 from portal.clouds.local.provider import LocalCloud
 from tests.clouds.bodo import take_turn
 from tests.clouds.local_world import World, processes_of
-from tests.factories import actor, make_organization, make_workspace
+from tests.factories import actor, make_catalog, make_organization, make_workspace
 from tests.fakes import Workers
 from tests.jobs.flow import act, cancel, submit
 
@@ -144,14 +144,15 @@ def site(world: World, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Ite
     site.until(lambda: Cluster.objects.get(pk=cluster.pk).status == ClusterStatus.TERMINATED)
 
 
-def test_a_query_over_files_with_parameters(site: Site) -> None:
+def test_a_query_over_the_files_of_a_catalog_with_parameters(site: Site) -> None:
+    catalog = make_catalog(site.cluster.workspace, name="shop", settings={"directory": "sales"})
     query = """
         select name, count(*) as orders, sum(price) as total
-        from sales.orders join sales.customers on customers.id = orders.customer
+        from orders join customers on customers.id = orders.customer
         where name = @who and price >= @least
         group by name
     """
-    run = site.run(**INLINE, sql=query, parameters={"who": "O'Neil", "least": 1000})
+    run = site.run(**INLINE, sql=query, catalog=catalog, parameters={"who": "O'Neil", "least": 1000})
     assert (run.status, site.log(run, LogStream.STDERR)) == ("SUCCEEDED", "")
     assert site.log(run).startswith("1 row, ")
     found = reading.result(run.workspace, site.attempt(run))
