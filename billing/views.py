@@ -87,9 +87,9 @@ def interval(request: OrganizationRequest, organization: Organization, interval:
     ended = row.ended_at or timezone.now()
     minutes = minutes_between(row.started_at, ended)
     lines = list(row.cluster.transitions.order_by("seq"))
-    opened = next(line.seq for line in lines if line.at == row.started_at and line.kind != "REQUEST")
-    closed = next((line.seq for line in lines if line.at == row.ended_at and line.seq > opened), None)
-    last = closed or len(lines)
+    opened = next((line.seq for line in lines if line.at == row.started_at and line.kind != "REQUEST"), None)
+    closed = next((line.seq for line in lines if line.at == row.ended_at and line.seq > (opened or 0)), None)
+    first, last = opened or 1, closed or len(lines)
     context = {
         "nav": "billing",
         "interval": row,
@@ -97,7 +97,7 @@ def interval(request: OrganizationRequest, organization: Organization, interval:
         "rate": f"{row.hourly.normalize():f}",
         "price": cost(minutes, row.instances, row.hourly),
         "seconds": (ended - row.started_at).total_seconds(),
-        "lines": [line for line in lines if opened - 3 <= line.seq <= last + 2],
+        "lines": [line for line in lines if first - 3 <= line.seq <= last + 2],
         "opened": opened,
         "closed": closed,
         "currency": CURRENCY,

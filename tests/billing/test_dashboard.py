@@ -159,6 +159,16 @@ def test_an_interval_that_goes_on_has_no_end(browser: Client, clusters: dict[str
     assert "It goes on" in page.content.decode()
 
 
+def test_an_interval_that_does_not_follow_from_the_ledger_says_so(
+    browser: Client, clusters: dict[str, Cluster]
+) -> None:
+    row = UsageInterval.objects.get(cluster=clusters["etl"])
+    UsageInterval.objects.filter(pk=row.pk).update(started_at=row.started_at + timedelta(minutes=1))
+    page = browser.get(reverse("billing:interval", args=[row.organization_id, row.pk]))
+    assert (page.status_code, page.context["opened"], page.context["closed"]) == (200, None, 2)
+    assert "which no line of the ledger says" in page.content.decode()
+
+
 def test_intervals_of_a_month_have_its_part(
     browser: Client, organization: Organization, clusters: dict[str, Cluster]
 ) -> None:
