@@ -61,6 +61,14 @@ class NewTerms:
             back = request.get_full_path()
         else:
             messages.warning(request, "What you last sent was not done. Accept the terms, then send it again.")
-            sender = urlsplit(request.headers.get("Referer", ""))
-            back = f"{sender.path}?{sender.query}" if sender.query else sender.path
+            back = _sender(request)
         return redirect(f"{reverse('accounts:terms')}?{urlencode({'next': back})}")
+
+
+def _sender(request: HttpRequest) -> str:
+    """The path of the page that sent a form; empty where the browser does not say, or nonsense."""
+    try:
+        sender = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return ""
+    return f"{sender.path}?{sender.query}" if sender.query else sender.path

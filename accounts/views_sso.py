@@ -69,7 +69,7 @@ def _send(request: HttpRequest, connection: SsoConnection, email: str) -> HttpRe
         "organization": str(connection.organization_id),
         "at": timezone.now().timestamp(),
         "next": next_path(request),
-        "invitation": request.POST.get("invitation", ""),
+        "invitation": request.POST.get("invitation", "")[:200],
     }
     request.session[ATTEMPTS] = dict(list(attempts.items())[-KEPT:])
     url = oidc.authorization_url(provider, client, attempt, login_hint=email)

@@ -117,6 +117,8 @@ def test_what_is_sent_meanwhile_is_not_done(browser: Client, settings: Settings)
     assert "What you last sent was not done" in browser.get(response["Location"]).content.decode()
     organization.refresh_from_db()
     assert (organization.name, AuditEvent.objects.count()) == ("Acme", 0)
+    lost = browser.post(f"{where}name/", {"name": "Other"}, headers={"referer": "http://[nonsense"})
+    assert lost["Location"] == "/terms/?next="
     part = browser.get(f"/o/{organization.pk}/people/", headers={"hx-request": "true"})
     assert (part["HX-Refresh"], part.content) == ("true", b"")
 
