@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import transaction
-
 from billing.metering import day_rows
 from billing.models import MeteredCluster, UsageDay, UsageInterval
 from billing.usage import intervals
 from clusters.models import Cluster
+from portal.snapshot import snapshot
 
 
 def differences(cluster: Cluster) -> Iterator[str]:
     """What is not as it should be, in words; nothing if all is well. A ledger that grew since it was metered is read as
     far as it was."""
-    with transaction.atomic():
-        metered = MeteredCluster.objects.select_for_update().filter(cluster=cluster).first()
+    with snapshot():  # metering writes both tables and how far it is in one transaction
+        metered = MeteredCluster.objects.filter(cluster=cluster).first()
         length = metered.ledger_length if metered else 0
         ledger = list(cluster.transitions.filter(seq__lte=length).order_by("seq"))
         stored = list(UsageInterval.objects.filter(cluster=cluster).order_by("started_at"))

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts.models import AuditEvent
 from billing import metering
 from billing.models import MeteredCluster, UsageDay, UsageInterval
 from billing.proof import differences
@@ -157,6 +158,9 @@ def test_usage_that_does_not_is_found_and_mended(cluster: Cluster, fault: Any, s
     assert f"{cluster.pk} {cluster.name}: {said}" in text
     assert check("--repair")[0] == 0
     assert check()[0] == 0
+    event = AuditEvent.objects.get(verb="usage.repair")
+    assert event.organization == cluster.workspace.organization
+    assert any(line.startswith(said) for line in event.detail["differences"])
     assert (_intervals(cluster), days(cluster)) == (intervals, before)
 
 

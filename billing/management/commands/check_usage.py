@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
 
+from accounts import audit
 from billing import metering
 from billing.models import MeteredCluster
 from billing.proof import differences
@@ -24,18 +27,26 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look at all, and print a line for each difference."""
-        wrong = []
+        wrong: dict[UUID, list[str]] = {}
         for cluster in Cluster.objects.filter(ledger_length__gt=0).order_by("pk").iterator():
             found = list(differences(cluster))
             for line in found:
                 self.stdout.write(f"{cluster.pk} {cluster.name}: {line}")
             if found:
-                wrong.append(cluster.pk)
+                wrong[cluster.pk] = found
         self.stdout.write(f"{len(wrong)} clusters differ." if wrong else "All usage is what the ledgers say.")
         if wrong and options["repair"]:
-            MeteredCluster.objects.filter(cluster__in=wrong).delete()
-            for first in range(0, len(wrong), metering.BATCH):
-                metering.rebuild(wrong[first : first + metering.BATCH])
+            for pk, found in wrong.items():
+                _repair(Cluster.objects.select_related("workspace__organization").get(pk=pk), found)
             self.stdout.write("They were written anew.")
         elif wrong:
             raise SystemExit(1)
+
+
+@transaction.atomic
+def _repair(cluster: Cluster, found: list[str]) -> None:
+    """A bill that changes says why in the organization's audit log."""
+    MeteredCluster.objects.filter(cluster=cluster).delete()
+    metering.rebuild([cluster.pk])
+    actor = audit.system("manage.py check_usage")
+    audit.record(actor, "usage.repair", cluster, organization=cluster.workspace.organization, differences=found)
