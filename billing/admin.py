@@ -32,6 +32,8 @@ class RateForm(forms.ModelForm[Rate]):
         start, end = cleaned.get("valid_from", self.instance.valid_from), cleaned.get("valid_to")
         if start and end and end <= start:
             self.add_error("valid_to", "It has to end after it begins.")
+        elif "valid_to" in self.changed_data and end and _in_force(self.instance) and end <= timezone.now():
+            self.add_error("valid_to", "It was charged until now: let it end at a time to come.")
         return cleaned
 
     def _get_validation_exclusions(self) -> set[str]:
@@ -75,7 +77,7 @@ class RateAdmin(AuditedAdmin[Rate]):
 
 
 def _in_force(rate: Rate | None) -> bool:
-    return rate is not None and rate.valid_from <= timezone.now()
+    return rate is not None and rate.pk is not None and rate.valid_from <= timezone.now()
 
 
 @admin.register(UsageInterval)

@@ -166,12 +166,10 @@ def _forecast(usage: Usage, month: Month, by_day: dict[date, Amount], total: Amo
     return total.cost + before.cost / LOOK_BACK * left
 
 
-def dimension(text: str) -> Dimension:
-    """``workspace``, ``cluster``, ``user``, ``type`` or ``tag:NAME``; anything else is by cluster."""
-    kind, _, key = text.partition(":")
-    if kind == "tag" and key:
-        return TagDimension.named(key)
-    return DIMENSIONS.get(text, DIMENSIONS["cluster"])
+def dimensions(organization: Organization) -> dict[str, Dimension]:
+    """All that an organization's usage can be added up by, by name: ``DIMENSIONS``, and ``tag:NAME`` for each tag."""
+    tags = map(TagDimension.named, tag_keys(organization))
+    return {**DIMENSIONS, **{tag.name: tag for tag in tags}}
 
 
 def tag_keys(organization: Organization) -> list[str]:

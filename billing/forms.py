@@ -9,6 +9,9 @@ from django import forms
 LONGEST = 366 * 5
 """Days of one export."""
 
+YEARS = range(2000, 3000)
+"""Within which days are taken; the calendar of computers ends later, and nothing is charged before."""
+
 
 class ExportForm(forms.Form):
     """Which days of usage to take away; both are included."""
@@ -20,6 +23,8 @@ class ExportForm(forms.Form):
         """In their order, and not without end."""
         cleaned = super().clean() or {}
         first, last = cleaned.get("first"), cleaned.get("last")
+        if any(day and day.year not in YEARS for day in (first, last)):
+            raise forms.ValidationError("The years are from 2000 to 2999.")
         if first and last and first > last:
             raise forms.ValidationError("The first day has to be before the last one.")
         if first and last and (last - first).days > LONGEST:

@@ -201,9 +201,9 @@ def _time(text: str) -> datetime:
         if len(text) == len("2026-01-01"):
             return datetime.combine(date.fromisoformat(text), time(), UTC)
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text or 'nothing'} is not a time like 2026-01-31 or 2026-01-31T12:00Z") from None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _text(at: datetime | None) -> str | None:

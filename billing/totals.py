@@ -12,8 +12,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import DecimalField, F, Q, QuerySet, Sum
-from django.db.models.fields.json import KeyTextTransform
+from django.db.models import DecimalField, F, Func, Q, QuerySet, Sum, TextField, Value
 
 from accounts.models import Organization
 from billing.models import UsageDay, UsageInterval
@@ -142,8 +141,11 @@ def added(amounts: Iterable[Amount]) -> Amount:
 
 
 def _keyed(rows: QuerySet[UsageDay], by: Dimension) -> QuerySet[UsageDay]:
-    path = KeyTextTransform(by.path, "cluster__tags") if isinstance(by, TagDimension) else F(by.path)
-    return rows.annotate(key=path)
+    if not isinstance(by, TagDimension):
+        return rows.annotate(key=F(by.path))
+    # Django's own transform takes a tag that is called 2026 for a place in a list
+    tag = Func("cluster__tags", Value(by.path), function="jsonb_extract_path_text", output_field=TextField())
+    return rows.annotate(key=tag)
 
 
 def _added_up(rows: QuerySet[UsageDay], *names: str) -> Iterator[tuple[Any, ...]]:

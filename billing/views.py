@@ -19,7 +19,6 @@ from billing import export as usage_export
 from billing.forms import ExportForm
 from billing.models import UsageInterval
 from billing.months import Month
-from billing.totals import DIMENSIONS, TagDimension
 from billing.usage import cost, minutes_between, minutes_within
 from clusters.models import Cluster
 from portal.errors import UserError
@@ -36,7 +35,8 @@ def billing(request: OrganizationRequest, organization: Organization) -> HttpRes
     metering.meter(organization)
     now = timezone.now()
     month = Month.parse(request.GET.get("month", ""), now.date())
-    by = dashboard.dimension(request.GET.get("by", ""))
+    dimensions = dashboard.dimensions(organization)
+    by = dimensions.get(request.GET.get("by", ""), dimensions["cluster"])
     workspace = _workspace(organization, request.GET.get("workspace", ""))
     where = {"workspace": workspace} if workspace else None
     with snapshot():
@@ -48,7 +48,7 @@ def billing(request: OrganizationRequest, organization: Organization) -> HttpRes
         "next_month": month.next if month.end <= now else None,
         "shown": shown,
         "by": by,
-        "dimensions": [*DIMENSIONS.values(), *map(TagDimension.named, dashboard.tag_keys(organization))],
+        "dimensions": dimensions.values(),
         "workspace": workspace,
         "export": ExportForm(initial={"first": month.first, "last": month.days()[-1]}, auto_id="export_%s"),
         "currency": CURRENCY,

@@ -34,7 +34,12 @@ def clusters(organization: Organization) -> dict[str, Cluster]:
     lab, annex = make_workspace(organization, name="Lab"), make_workspace(organization, name="Annex")
     kinds: dict[str, dict[str, Any]] = {
         "etl": {"workspace": lab, "created_by": alice, "tags": {"team": "data", "cost": "1"}},
-        "train": {"workspace": lab, "created_by": bob, "tags": {"team": "ml"}, "instance_type": "local.2x"},
+        "train": {
+            "workspace": lab,
+            "created_by": bob,
+            "tags": {"team": "ml", "2026": "yes"},
+            "instance_type": "local.2x",
+        },
         "adhoc": {"workspace": annex, "created_by": None, "tags": {}},
     }
     made = {name: make_cluster(values.pop("workspace"), name=name, **values) for name, values in kinds.items()}

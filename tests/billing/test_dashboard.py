@@ -13,9 +13,9 @@ from django.urls import reverse
 
 from accounts.models import Organization, User
 from billing import metering
-from billing.dashboard import HEIGHT, SERIES, Dashboard, dashboard, dimension, tag_keys
+from billing.dashboard import HEIGHT, SERIES, Dashboard, dashboard, dimensions, tag_keys
 from billing.models import UsageInterval
-from billing.totals import Amount
+from billing.totals import DIMENSIONS, Amount
 from clusters.models import Cluster
 from tests.billing.conftest import NOVEMBER, NOW
 from tests.billing.test_metering import ledger
@@ -23,7 +23,7 @@ from tests.factories import make_cluster, make_organization, make_workspace
 
 
 def shown(organization: Organization, by: str, **where: Any) -> Dashboard:
-    return dashboard(organization, NOVEMBER, NOW, dimension(by), where or None)
+    return dashboard(organization, NOVEMBER, NOW, dimensions(organization)[by], where or None)
 
 
 def lines(found: Dashboard) -> dict[str, tuple[int, str]]:
@@ -42,7 +42,7 @@ ETL, TRAIN, ADHOC = (120, "1.20"), (30, "0.60"), (720, "7.20")
         ("type", {"local.1x": (840, "8.40"), "local.2x": TRAIN}),
         ("tag:team", {"Without this tag": ADHOC, "data": ETL, "ml": TRAIN}),
         ("tag:cost", {"Without this tag": (750, "7.80"), "1": ETL}),
-        ("nonsense", {"adhoc": ADHOC, "etl": ETL, "train": TRAIN}),
+        ("tag:2026", {"Without this tag": (840, "8.40"), "yes": TRAIN}),
     ],
 )
 def test_a_month_is_added_up_by_what_somebody_asks_for(
@@ -79,23 +79,23 @@ def test_what_runs_now_what_today_cost_and_what_is_to_come(
     found = shown(organization, "cluster")
     assert (found.open_count, found.hourly, found.today) == (1, Decimal("0.60"), Amount(720, Decimal("7.20")))
     assert found.forecast == Decimal("9.00")  # the last seven full days cost nothing
-    earlier = dashboard(organization, NOVEMBER, NOW - timedelta(days=8), dimension("cluster"))
+    earlier = dashboard(organization, NOVEMBER, NOW - timedelta(days=8), DIMENSIONS["cluster"])
     assert earlier.forecast is not None
     assert earlier.forecast.quantize(Decimal("0.001")) == Decimal("8.871")  # 1.80, and 27.5 days at 1.80 / 7
-    assert dashboard(organization, NOVEMBER.previous, NOW, dimension("type")).forecast is None
-    assert dashboard(organization, NOVEMBER.next, NOW, dimension("type")).forecast is None
+    assert dashboard(organization, NOVEMBER.previous, NOW, DIMENSIONS["type"]).forecast is None
+    assert dashboard(organization, NOVEMBER.next, NOW, DIMENSIONS["type"]).forecast is None
 
 
 def test_a_cluster_that_runs_since_a_moment_ago_is_in_the_list(organization: Organization) -> None:
     cluster = make_cluster(make_workspace(organization), name="new")
     ledger(cluster, (60 + 10 * 1440 + 720, "STATUS", "RUNNING", 1))
     metering.meter()
-    found = dashboard(organization, NOVEMBER, NOW + timedelta(seconds=9), dimension("cluster"))
+    found = dashboard(organization, NOVEMBER, NOW + timedelta(seconds=9), DIMENSIONS["cluster"])
     assert (lines(found), found.open_count) == ({"new": (0, "0.00")}, 1)
 
 
 def test_tags_that_clusters_have_had(organization: Organization, clusters: dict[str, Cluster]) -> None:
-    assert tag_keys(organization) == ["cost", "team"]
+    assert tag_keys(organization) == ["2026", "cost", "team"]
     assert tag_keys(make_organization()) == []
 
 
@@ -182,7 +182,17 @@ def test_intervals_of_a_month_have_its_part(
     assert browser.get(address, {**query, "month": "2027-01"}).context["intervals"] == []
 
 
-@pytest.mark.parametrize("query", [{"workspace": "x"}, {"workspace": "0" * 32}, {"by": "tag:"}, {"month": "never"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"workspace": "x"},
+        {"workspace": "0" * 32},
+        {"by": "tag:"},
+        {"by": "tag:\0"},
+        {"by": "nonsense"},
+        {"month": "never"},
+    ],
+)
 def test_addresses_that_make_no_sense_show_all(
     browser: Client, organization: Organization, clusters: dict[str, Cluster], query: dict[str, str]
 ) -> None:

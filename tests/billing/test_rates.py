@@ -201,6 +201,7 @@ def test_a_file_is_loaded_and_loading_it_again_changes_nothing(file: Path) -> No
         ("LOCAL,c5.large,0.0000001,2026-01-01,", "at most six decimal places"),
         ("LOCAL,c5.large,1,yesterday,", "yesterday is not a time like 2026-01-31"),
         ("LOCAL,c5.large,1,2026-02-30,", "2026-02-30 is not a time"),
+        ("LOCAL,c5.large,1,9999-12-31T23:00-14:00,", "9999-12-31T23:00-14:00 is not a time"),
         ("LOCAL,c5.large,1,2026-01-02,2026-01-01", "it has to end after it begins"),
         (f"LOCAL,c5.large,9,{PAST:%Y-%m-%d},", "was charged"),
     ],
@@ -275,6 +276,16 @@ def test_the_form_says_that_there_is_no_price(client: Client, workspace: Workspa
 
 
 # --- the operator's page --------------------------------------------------------------------------------------------
+
+
+def test_staff_ends_a_price_at_a_time_to_come_only(client: Client) -> None:
+    put("1", PAST)
+    client.force_login(make_user("root", is_staff=True, is_superuser=True))
+    where = reverse("admin:billing_rate_change", args=[Rate.objects.get().pk])
+    for end, status in ((PAST + timedelta(days=1), 200), (SOON, 302)):
+        form = {"valid_to_0": f"{end:%Y-%m-%d}", "valid_to_1": f"{end:%H:%M:%S}"}
+        assert client.post(where, form).status_code == status
+    assert stored() == [("1", PAST, SOON)]
 
 
 def test_staff_adds_a_price_that_ends_the_one_before(client: Client) -> None:

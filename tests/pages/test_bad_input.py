@@ -99,8 +99,8 @@ def test_scaling_says_what_is_wrong(tenants: Tenants, instances: str) -> None:
     assert b"data-error-message" in response.content
 
 
-KEYS = ("before", "after", "q", "status", "cluster", "month", "path", "file", "stream", "offset", "next", "%00")
-VALUES = ("%00", "%ff%fe", "-99999999999999999999", "999999999999999999", "٣", "x" * 3000)
+KEYS = ("before", "after", "q", "status", "cluster", "month", "path", "file", "stream", "offset", "next", "by", "%00")
+VALUES = ("%00", "tag:%00", "%ff%fe", "-99999999999999999999", "999999999999999999", "٣", "x" * 3000)
 QUERIES = [
     *("&".join(f"{key}={value}" for key in KEYS) for value in VALUES),
     "before=1&after=1&q=%25_%5C&status=NOPE&month=0001-01&path=..%2f..&offset=-",
