@@ -147,8 +147,16 @@
     if (!dirty() || (await ask({ question: "Discard what you entered?", yes: "Discard", danger: true }))) closeDrawer();
   }
 
+  let answer = null;
+
+  function settle() {
+    if (answer) answer($("#confirm-dialog").returnValue === "yes");
+    answer = null;
+  }
+
   function ask({ question, title = "", yes = "Continue", danger = false }) {
     const dialog = $("#confirm-dialog");
+    settle(); // the close event of the question before may still be on its way, and is not the answer to this one
     $("h2", dialog).textContent = title || question;
     $("p", dialog).textContent = title ? question : "";
     const button = $("[data-answer=yes]", dialog);
@@ -157,8 +165,9 @@
     dialog.returnValue = "";
     dialog.showModal();
     $("[data-answer=no]", dialog).focus();
+    dialog.onclose = () => dialog.open || settle();
     return new Promise((resolve) => {
-      dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+      answer = resolve;
     });
   }
 

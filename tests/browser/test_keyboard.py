@@ -63,10 +63,30 @@ def test_skip_link_filter_drawer_and_back(page: Page, tenant: Tenant, make_clust
     expect(question).to_be_hidden()
     expect(drawer.get_by_label("Cluster name")).to_have_value("half")
     page.keyboard.press("Escape")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(question.get_by_role("button", name="Discard")).to_be_focused()
     page.keyboard.press("Enter")
     expect(drawer).to_be_hidden()
     expect(opener).to_be_focused()
+
+
+def test_the_end_of_a_question_is_not_the_answer_to_the_next(page: Page, tenant: Tenant) -> None:
+    page.goto(f"/w/{tenant.workspace}/clusters/")
+    page.get_by_role("link", name="Create cluster").first.click()
+    drawer = page.get_by_role("dialog", name="Create cluster")
+    drawer.get_by_label("Cluster name").fill("half")
+    page.keyboard.press("Escape")
+    question = page.get_by_role("dialog", name="Discard what you entered?")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    page.evaluate(  # in one task: the close event of the first comes when the second stands
+        """() => {
+            document.querySelector("#confirm-dialog").close();
+            document.querySelector("#drawer-dialog").dispatchEvent(new Event("cancel", {cancelable: true}));
+        }"""
+    )
+    question.get_by_role("button", name="Discard").click()
+    expect(drawer).to_be_hidden()
 
 
 def test_a_menu_opens_and_closes(page: Page, tenant: Tenant) -> None:

@@ -126,6 +126,22 @@ def test_an_installation_is_shared_and_shows_how_far_it_is(site: Site) -> None:
     assert site.installs == 1
 
 
+def test_who_comes_a_moment_late_leaves_the_log_of_the_running_installer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.switch("wait", True)
+    site.releases.install("2026.10")
+    wait_for(lambda: site.installs)
+    monkeypatch.setattr(daemons, "held", lambda lock: False)  # looked before the first one had the lock
+    site.releases.install("2026.10")
+    log = site.directory / "releases" / f"{site.releases.path('2026.10').name}.log"
+    wait_for(lambda: log.exists() and "Collecting alpha==1.0" in log.read_text())
+    monkeypatch.undo()
+    site.switch("wait", False)
+    wait_for(lambda: site.releases.ready("2026.10") is True)
+    assert site.installs == 1
+
+
 def test_an_installer_that_was_killed_is_started_again_from_nothing(site: Site) -> None:
     site.switch("wait", True)
     site.releases.install("2026.10")

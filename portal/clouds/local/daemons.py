@@ -17,8 +17,13 @@ from pathlib import Path
 from portal.clouds.base import CloudError
 
 
-def start(command: Sequence[str], *, lock: Path, log: Path, environment: Mapping[str, str]) -> bool:
+def start(
+    command: Sequence[str], *, lock: Path, log: Path, environment: Mapping[str, str], fresh: Sequence[Path] = ()
+) -> bool:
     """Start a daemon in a session of its own; False if it runs already.
+
+    What an earlier one left in ``fresh`` is removed, and only once the lock is ours: somebody who came a moment too
+    late must not remove the log that the running one writes.
 
     It gets the descriptor of the lock as its last argument, and must fork once and let the first process end: then it
     has no parent here, and we wait for no longer than that.
@@ -27,6 +32,8 @@ def start(command: Sequence[str], *, lock: Path, log: Path, environment: Mapping
     try:
         if not _take(descriptor):
             return False
+        for path in fresh:
+            path.unlink(missing_ok=True)
         with open(log, "ab") as output:
             starter = subprocess.Popen(
                 [*command, str(descriptor)],

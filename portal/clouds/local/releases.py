@@ -64,13 +64,12 @@ class Releases:
         environment = {name: value for name, value in os.environ.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
         if daemons.held(self._beside(version, "lock")):
             return
-        self._beside(version, "failed.json").unlink(missing_ok=True)
-        self._beside(version, "log").unlink(missing_ok=True)
         daemons.start(
             [self.python, "-I", str(INSTALLER), str(release), str(requirements)],
             lock=self._beside(version, "lock"),
             log=self._beside(version, "log"),
             environment=environment,
+            fresh=[self._beside(version, "failed.json"), self._beside(version, "log")],
         )
 
     def ready(self, version: str) -> bool | Pending | Event:
