@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from clusters import ledger, pricing
+from clusters import launching, ledger, pricing
 from clusters.models import Cluster, ClusterStatus
 from portal import events, queue
 from portal.clouds.base import Target
@@ -93,7 +93,8 @@ def create_cluster(
     dedicated_to: UUID | None = None,
 ) -> Cluster:
     """A cluster, to be deployed. Minutes of 0 mean never. One that is ``dedicated_to`` a run takes no other run, and
-    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate)."""
+    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate), or what ``launching.checks``
+    raise."""
     place = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
         raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
@@ -117,6 +118,7 @@ def create_cluster(
         raise UserError(
             "NameTaken", "A cluster of this name exists in the workspace.", "Choose another name."
         ) from None
+    launching.allow(actor, cluster)
     ledger.requested(cluster, actor)
     cluster.save(update_fields=["ledger_length"])
     _record(actor, "cluster.create", cluster, after=_definition(cluster))
@@ -126,7 +128,8 @@ def create_cluster(
 
 @transaction.atomic
 def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
-    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow, NoRate) where it cannot be."""
+    """Ask for a pause, resume, restart, stop or deletion. Raises UserError(NotNow, NoRate) where it cannot be, or what
+    ``launching.checks`` raise."""
     row = _locked(cluster)
     refusal = refusal_of(row, action)
     if refusal:
@@ -134,6 +137,8 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
     if action.target is Target.RUNNING:
         pricing.refuse_unpriced(row.workspace, row.instance_type)
     before, row.target = row.target, action.target
+    if row.target == Target.RUNNING:
+        launching.allow(actor, row)
     if action.restarts or (row.status == S.FAILED and action.target is Target.RUNNING):
         row.generation += 1  # what is left of failed machines must not be taken for new ones
     row.failure_code = row.failure_message = row.failure_hint = ""
@@ -179,13 +184,16 @@ def can_scale(cluster: Cluster) -> bool:
 
 @transaction.atomic
 def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
-    """Another number of instances. A running cluster changes between two runs. Raises UserError(NotNow)."""
+    """Another number of instances. A running cluster changes between two runs. Raises UserError(NotNow), or what
+    ``launching.checks`` raise."""
     row = _locked(cluster)
     if not can_scale(row):
         raise UserError("NotNow", f"{row.name} is {row.status}.", "It can be scaled when it is running or at rest.")
     before, row.instances = row.instances, instances
     if before == instances:
         return
+    if instances > before and row.target == Target.RUNNING:
+        launching.allow(actor, row)
     row.last_activity_at = timezone.now()
     ledger.requested(row, actor)
     _wish(row, "instances", "last_activity_at", "ledger_length")

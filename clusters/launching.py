@@ -1,0 +1,19 @@
+"""Whether machines may be started now. The apps above put their own checks here: what may be spent, who has paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from accounts.audit import Actor
+from clusters.models import Cluster
+
+checks: list[Callable[[Actor, Cluster], None]] = []
+"""Each is called inside the transaction that creates or resumes a cluster, or asks for more instances while it runs,
+with the cluster as it is wanted: locked, its new fields not yet saved when it is there already. Raises UserError where
+it may not be; then nothing is written."""
+
+
+def allow(actor: Actor, cluster: Cluster) -> None:
+    """Ask everybody. Raises UserError."""
+    for check in checks:
+        check(actor, cluster)
