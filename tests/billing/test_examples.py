@@ -6,18 +6,20 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from billing import metering
 from billing.models import Rate, UsageDay, UsageInterval
 from billing.usage import cost, minutes_between
 from clusters.models import Transition
+from tests.billing.examples import PAGE, examples, sections
 from tests.factories import make_cluster, make_organization, make_user, make_workspace
 
-PAGE = Path(settings.BASE_DIR) / "docs" / "billing.md"
+SECTIONS = ("When it begins and ends", "How it is counted", "What it costs")
+TESTED_ELSEWHERE: dict[str, str] = {}
+"""Other sections with examples, and the test that reads them."""
+
 TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"
 LINE = re.compile(rf"{TIME} (asked|became|scaled) ([A-Z]+)(?: (\d+) × (\S+))?")
 CHARGED = re.compile(rf"charged {TIME} to {TIME}: (\d+) min × (\d+) × ([\d.]+) = ([\d.]+)")
@@ -42,30 +44,27 @@ def at(text: str) -> datetime:
 
 def read() -> tuple[list[re.Match[str]], list[Example]]:
     """The rates and the examples of the page. A line that nobody understands is an error."""
-    rates: list[re.Match[str]] = []
-    examples: list[Example] = []
-    title = ""
-    for line in PAGE.read_text().splitlines():
-        title = found[1] if (found := re.match(r"\*\*(.+?)\*\*", line)) else title
-        if not line.startswith("    "):
-            continue
-        text = line.strip()
-        if rate := RATE.fullmatch(text):
-            rates.append(rate)
-            continue
-        if not examples or examples[-1].title != title:
-            examples.append(Example(title))
-        if entry := LINE.fullmatch(text):
-            examples[-1].ledger.append(entry)
-        elif day := DAY.fullmatch(text):
-            examples[-1].days[date.fromisoformat(day[1])] = int(day[2])
-        else:
-            assert CHARGED.fullmatch(text), text
-            examples[-1].charged.append(text)
-    return rates, examples
+    rates = [found for found in map(RATE.fullmatch, (line.strip() for line in PAGE.read_text().splitlines())) if found]
+    found: list[Example] = []
+    for told in examples(*SECTIONS):
+        example = Example(told.rule)
+        found.append(example)
+        for text in told.lines:
+            if entry := LINE.fullmatch(text):
+                example.ledger.append(entry)
+            elif day := DAY.fullmatch(text):
+                example.days[date.fromisoformat(day[1])] = int(day[2])
+            else:
+                assert CHARGED.fullmatch(text), text
+                example.charged.append(text)
+    return rates, found
 
 
 RATES, EXAMPLES = read()
+
+
+def test_every_section_is_read_by_a_test() -> None:
+    assert sorted(sections()) == sorted([*SECTIONS, *TESTED_ELSEWHERE])
 
 
 def test_the_page_has_an_example_for_each_rule() -> None:
