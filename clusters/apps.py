@@ -10,8 +10,8 @@ class ClustersConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the machine and the periodic work known, and answer for the clusters that keep a workspace."""
+        from clusters import lifetimes, services
         from clusters import reconcile as clusters
-        from clusters import services
         from clusters.models import Cluster
         from portal import reconcile, scheduler
         from workspaces import services as workspaces
@@ -24,3 +24,4 @@ class ClustersConfig(AppConfig):
         reconcile.register(clusters.ClusterMachine())
         scheduler.every(2, "observe clusters", clusters.observe)
         scheduler.every(5, "pause idle clusters", services.pause_idle)
+        scheduler.every(5, "end lifetimes", lifetimes.end_lifetimes)

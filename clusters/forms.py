@@ -15,6 +15,7 @@ from workspaces.models import Workspace
 
 MAX_INSTANCES = 1000
 MAX_MINUTES = 60 * 24 * 7
+MAX_LIFETIME = 60 * 24 * 31
 
 
 class TagsField(forms.CharField):
@@ -54,6 +55,25 @@ def minutes_field(label: str, help_text: str, initial: int) -> forms.IntegerFiel
     return forms.IntegerField(min_value=0, max_value=MAX_MINUTES, initial=initial, label=label, help_text=help_text)
 
 
+class LifetimeField(forms.IntegerField):
+    """Minutes that a cluster may run at a time; 0, or nothing, is without end."""
+
+    def __init__(self, **options: Any) -> None:
+        usual = {
+            "min_value": 0,
+            "max_value": MAX_LIFETIME,
+            "initial": 0,
+            "required": False,
+            "label": "Maximum lifetime",
+            "help_text": "Minutes from when it runs until it is stopped, whatever it does then; 0 is none.",
+        }
+        super().__init__(**{**usual, **options})
+
+    def clean(self, value: Any) -> int:
+        """Nothing is 0."""
+        return super().clean(value) or 0
+
+
 class ClusterForm(forms.Form):
     """A new cluster."""
 
@@ -65,6 +85,7 @@ class ClusterForm(forms.Form):
         "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
     )
     auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
+    max_lifetime_minutes = LifetimeField()
     description = forms.CharField(max_length=1000, required=False, label="Description")
     tags = TagsField(label="Tags", help_text="One key=value per line.")
 
@@ -91,6 +112,7 @@ class ClusterEditForm(forms.Form):
         "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
     )
     auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
+    max_lifetime_minutes = LifetimeField()
     description = forms.CharField(max_length=1000, required=False, label="Description")
     tags = TagsField(label="Tags", help_text="One key=value per line.")
 

@@ -8,9 +8,9 @@ from accounts.audit import Actor
 from clusters.models import Cluster
 
 checks: list[Callable[[Actor, Cluster], None]] = []
-"""Each is called inside the transaction that creates or resumes a cluster, or asks for more instances while it runs,
-with the cluster as it is wanted: locked, its new fields not yet saved when it is there already. Raises UserError where
-it may not be; then nothing is written."""
+"""Each is called inside the transaction that creates, resumes or restarts a cluster, or asks for more instances or
+another maximum lifetime while it is wanted to run, with the cluster as it is wanted: locked, its new fields not
+yet saved when it is there already. Raises UserError where it may not be; then nothing is written."""
 
 
 def allow(actor: Actor, cluster: Cluster) -> None:

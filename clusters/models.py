@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
@@ -72,7 +73,8 @@ class Cluster(Reconciled):
 
     ``instances`` is wanted, ``deployed_instances`` is there. ``generation`` grows with each restart and
     ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself;
-    ``dedicated_to`` the one for which it was made and with which it is removed.
+    ``dedicated_to`` the one for which it was made and with which it is removed. ``running_since`` is when it came from
+    rest and ran; ``told_end`` is the end of its lifetime of which people were told.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -87,6 +89,9 @@ class Cluster(Reconciled):
     release = models.CharField(max_length=40)
     auto_pause_minutes = models.PositiveIntegerField(default=0)
     auto_stop_minutes = models.PositiveIntegerField(default=0)
+    max_lifetime_minutes = models.PositiveIntegerField(default=0)
+    running_since = models.DateTimeField(null=True, editable=False)
+    told_end = models.DateTimeField(null=True, editable=False)
     generation = models.PositiveIntegerField(default=1)
     deployed_generation = models.PositiveIntegerField(default=0)
     status = models.CharField(max_length=20, choices=ClusterStatus.choices, default=ClusterStatus.NEW)
@@ -117,6 +122,11 @@ class Cluster(Reconciled):
                 name="cluster_by_workspace",
             ),
             models.Index(fields=["status"], condition=Q(status="RUNNING"), name="cluster_running"),
+            models.Index(
+                fields=["running_since"],
+                condition=Q(max_lifetime_minutes__gt=0, running_since__isnull=False),
+                name="cluster_lifetime",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -139,6 +149,13 @@ class Cluster(Reconciled):
             generation=self.generation,
             tags=self.tags,
         )
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When its maximum lifetime is over; None where it has none, or rests."""
+        if not self.max_lifetime_minutes or self.running_since is None:
+            return None
+        return self.running_since + timedelta(minutes=self.max_lifetime_minutes)
 
     @property
     def free(self) -> bool:

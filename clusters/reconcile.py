@@ -31,6 +31,7 @@ UNDER_WAY: dict[str, ClusterStatus] = {
     Target.STOPPED: S.STOPPING,
     Target.TERMINATED: S.TERMINATING,
 }
+AT_REST = frozenset(ClusterStatus) - {S.INPROGRESS, S.INITIALIZING, S.RUNNING}
 REACHED: dict[str, ClusterStatus] = {
     Target.RUNNING: S.RUNNING,
     Target.PAUSED: S.PAUSED,
@@ -47,6 +48,10 @@ def set_status(cluster: Cluster, status: str) -> None:
         raise RuntimeError(f"A cluster does not go from {cluster.status} to {status}.")
     cluster.status = status
     cluster.status_at = timezone.now()
+    if status in AT_REST:
+        cluster.running_since = None
+    elif status == S.RUNNING:
+        cluster.running_since = cluster.running_since or cluster.status_at  # a restart does not begin anew
     ledger.reached(cluster)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -88,13 +89,14 @@ def create_cluster(
     release: str,
     auto_pause_minutes: int = 0,
     auto_stop_minutes: int = 0,
+    max_lifetime_minutes: int = 0,
     description: str = "",
     tags: dict[str, str] | None = None,
     dedicated_to: UUID | None = None,
 ) -> Cluster:
-    """A cluster, to be deployed. Minutes of 0 mean never. One that is ``dedicated_to`` a run takes no other run, and
-    whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate), or what ``launching.checks``
-    raise."""
+    """A cluster, to be deployed. Minutes of 0 mean never, or no maximum. One that is ``dedicated_to`` a run takes
+    no other run, and whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate), or what
+    ``launching.checks`` raise."""
     place = Workspace.objects.select_for_update().get(pk=workspace.pk)
     if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
         raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
@@ -109,6 +111,7 @@ def create_cluster(
                 release=release,
                 auto_pause_minutes=auto_pause_minutes,
                 auto_stop_minutes=auto_stop_minutes,
+                max_lifetime_minutes=max_lifetime_minutes,
                 description=description,
                 tags=tags or {},
                 dedicated_to=dedicated_to,
@@ -201,13 +204,14 @@ def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
     nudge(row)
 
 
-CHANGEABLE_RUNNING = ("name", "description", "auto_pause_minutes", "auto_stop_minutes")
+CHANGEABLE_RUNNING = ("name", "description", "auto_pause_minutes", "auto_stop_minutes", "max_lifetime_minutes")
 CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags")
 
 
 @transaction.atomic
 def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
-    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken, NoRate)."""
+    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken, NoRate, LifetimeOver), or
+    what ``launching.checks`` raise where it may run for longer."""
     row = _locked(cluster)
     if row.target == Target.TERMINATED:
         raise UserError("NotNow", f"{row.name} is {row.status}.", "A cluster that is deleted cannot be changed.")
@@ -227,6 +231,9 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
     before = {field: getattr(row, field) for field in changes}
     for field, value in changes.items():
         setattr(row, field, value)
+    if "max_lifetime_minutes" in changes and row.target == Target.RUNNING:
+        _refuse_over(row)
+        launching.allow(actor, row)
     try:
         with transaction.atomic():
             row.save(update_fields=list(changes))
@@ -236,6 +243,17 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
         ) from None
     _record(actor, "cluster.update", row, before=before, after=changes)
     events.notify(row.workspace_id, f"cluster-{row.pk}")
+
+
+def _refuse_over(row: Cluster) -> None:
+    if row.ends_at is not None and row.ends_at <= timezone.now():
+        assert row.running_since is not None
+        minutes = (timezone.now() - row.running_since) // timedelta(minutes=1)
+        raise UserError(
+            "LifetimeOver",
+            f"{row.name} has been running for {minutes} minutes, so that it would be stopped at once.",
+            "Choose a longer maximum lifetime, or stop the cluster.",
+        )
 
 
 # --- for the apps above ---------------------------------------------------------------------------------------------

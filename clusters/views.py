@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
-from clusters import services
+from clusters import lifetimes, services
 from clusters.forms import ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
@@ -87,6 +87,8 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Clust
         "nav": "clusters",
         "cluster": cluster,
         "nodes": cluster.nodes,
+        "ending": (ending := lifetimes.ends_soon(cluster)),
+        "work": lifetimes.work_on(cluster) if ending and cluster.busy_with else None,
         "events": DeploymentEvent.objects.of(cluster.pk)[:200],
         "transitions": cluster.transitions.order_by("-seq")[:100],
         "actions": actions,

@@ -18,7 +18,7 @@ from django.forms.utils import ErrorDict
 from django.http import QueryDict
 
 from accounts.forms import NameField
-from clusters.forms import MAX_INSTANCES, TagsField, label_of
+from clusters.forms import MAX_INSTANCES, LifetimeField, TagsField, label_of
 from clusters.models import Cluster
 from jobs.fetching.web import name_of
 from jobs.forms import MODES, ArgumentsField, EnvironmentField, ParametersField, PlainSelect
@@ -80,7 +80,10 @@ STEPS = (
     FormStep(
         "cluster",
         "Cluster",
-        ("place", "cluster", "instance_type", "instances", "release", "auto_resume", "pause_on_finish"),
+        (
+            *("place", "cluster", "instance_type", "instances", "release", "max_lifetime_minutes"),
+            *("auto_resume", "pause_on_finish"),
+        ),
     ),
 )
 
@@ -147,6 +150,7 @@ class JobForm(forms.Form):
     instance_type = forms.ChoiceField(required=False, label="Instance type")
     instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, required=False, label="Number of instances")
     release = forms.ChoiceField(required=False, label="Bodo version")
+    max_lifetime_minutes = LifetimeField()
     auto_resume = forms.BooleanField(required=False, label="Resume the cluster if it is paused")
     pause_on_finish = forms.BooleanField(
         required=False, label="Pause the cluster at the end", help_text="Unless other runs wait for it."
@@ -293,7 +297,7 @@ class JobForm(forms.Form):
         if place != "existing":
             names -= {"cluster", "auto_resume", "pause_on_finish"}
         if place != "new":
-            names -= {"instance_type", "instances", "release"}
+            names -= {"instance_type", "instances", "release", "max_lifetime_minutes"}
         return names
 
     def shown(self, step: FormStep) -> Iterator[BoundField]:
@@ -445,7 +449,9 @@ class JobForm(forms.Form):
                 found: Cluster = values["cluster"]
                 return found
             case "new":
-                return NewCluster(values["instance_type"], values["instances"], values["release"])
+                return NewCluster(
+                    values["instance_type"], values["instances"], values["release"], values["max_lifetime_minutes"] or 0
+                )
             case _:
                 return None
 
@@ -458,6 +464,7 @@ _FIRST: dict[str, Any] = {
     "retry_delay_minutes": 1,
     "place": "existing",
     "instances": 1,
+    "max_lifetime_minutes": 0,
     "auto_resume": True,
 }
 

@@ -121,6 +121,7 @@ def _make_cluster(actor: Actor, run: Run, wanted: NewCluster) -> Cluster:
         instance_type=wanted.instance_type,
         instances=wanted.instances,
         release=wanted.release,
+        max_lifetime_minutes=wanted.max_lifetime_minutes,
         description=f"Made for the job {run.name}, and removed with it.",
         tags=run.tags,
         dedicated_to=run.pk,

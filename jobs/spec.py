@@ -73,11 +73,12 @@ class Retry:
 
 @dataclass(frozen=True)
 class NewCluster:
-    """A cluster that is made for one run and removed with it."""
+    """A cluster that is made for one run and removed with it. Minutes of 0 are no maximum."""
 
     instance_type: str
     instances: int
     release: str
+    max_lifetime_minutes: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from clusters import reconcile as cluster_reconcile
+from clusters.lifetimes import end_lifetimes
 from clusters.models import Cluster
 from jobs import services
 from jobs.models import Run
@@ -20,9 +22,9 @@ from tests.jobs.flow import cancel, now_is, started, submit, survive
 WANTED = NewCluster(instance_type="local.2x", instances=2, release="2026.10")
 
 
-def submit_alone(cluster: Cluster, **fields: Any) -> Run:
+def submit_alone(cluster: Cluster, place: NewCluster = WANTED, **fields: Any) -> Run:
     spec = JobSpec(**{"file": "job.py", **fields})
-    return services.submit_run(actor=actor(), workspace=cluster.workspace, name="alone", spec=spec, place=WANTED)
+    return services.submit_run(actor=actor(), workspace=cluster.workspace, name="alone", spec=spec, place=place)
 
 
 def gone(run: Run, fake_cloud: FakeCloud) -> bool:
@@ -58,6 +60,18 @@ def test_it_is_removed_also_when_the_run(cluster: Cluster, fake_cloud: FakeCloud
         cancel(run)
     workers.work(seconds=120)
     assert now_is(run)[0] == ("CANCELLED" if "cancelled" in how else "FAILED")
+    assert gone(run, fake_cloud)
+
+
+def test_its_maximum_lifetime_ends_the_run_and_removes_it(
+    cluster: Cluster, fake_cloud: FakeCloud, workers: Workers
+) -> None:
+    run = submit_alone(cluster, replace(WANTED, max_lifetime_minutes=30))
+    workers.work(seconds=60)
+    workers.clock.move(minutes=30)
+    assert workers.do(end_lifetimes) == 1
+    workers.work(seconds=120)
+    assert now_is(run) == ("CANCELLED", "The cluster was stopped")
     assert gone(run, fake_cloud)
 
 
