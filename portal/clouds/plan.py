@@ -10,17 +10,25 @@ resource by its name or tag before making another.
     intent | created | ready → deleting → (absent)   on the way down, in the reverse order of the ledger
 
 Deleting goes on until the provider says that the resource is absent: only then does the step leave the ledger.
+
+Some providers do not show at once what they made. There (``lag``), an intent that is not fresh may be that of a call
+whose answer was lost: what was not found is looked for again until the lag is over, before it is made again or taken
+for absent. The ledger keeps ``since``, when the latest try began.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from portal.clouds.base import CloudError, Event, Failed, Handle, Pending, Settled, Step
 
 NOW = 0.0
+FRESH_SECONDS = 1.0
+"""An intent that is older is that of a try before this one: a healthy worker goes on at once, and after an error it
+comes back in two seconds at the earliest."""
 
 
 class PlanStep(Protocol):
@@ -53,17 +61,20 @@ class PlanStep(Protocol):
         """Go on deleting; True once the provider confirms that it is absent. ``id`` is None if it was never learnt."""
 
 
-def advance(wanted: Sequence[PlanStep], known: Iterable[PlanStep], handle: Handle, *, poll: float = 1.0) -> Step:
+def advance(
+    wanted: Sequence[PlanStep], known: Iterable[PlanStep], handle: Handle, *, poll: float = 1.0, lag: float = 0.0
+) -> Step:
     """Move the deployment one step toward exactly the ``wanted`` steps.
 
     ``known`` gives a deleter to every step that may stand in the ledger and is no longer wanted. ``poll`` is how many
-    seconds to wait for a resource that is under way. Errors of the provider come back as ``Failed``; the ledger is
-    whole in any case.
+    seconds to wait for a resource that is under way, ``lag`` how many it may be there without being found. Errors of
+    the provider come back as ``Failed``; the ledger is whole in any case.
     """
     handle = copy.deepcopy(handle)
     ledger: dict[str, dict[str, Any]] = handle.setdefault("steps", {})
     try:
-        return _delete_unwanted(wanted, known, handle, ledger, poll) or _make_wanted(wanted, handle, ledger, poll)
+        removed = _delete_unwanted(wanted, known, handle, ledger, poll, lag)
+        return removed or _make_wanted(wanted, handle, ledger, poll, lag)
     except CloudError as error:
         return Step(handle, Failed(error))
 
@@ -74,6 +85,7 @@ def _delete_unwanted(
     handle: Handle,
     ledger: dict[str, dict[str, Any]],
     poll: float,
+    lag: float,
 ) -> Step | None:
     fingerprints = {step.name: step.fingerprint for step in wanted}
     deleters = {step.name: step for step in [*known, *wanted]}
@@ -89,6 +101,8 @@ def _delete_unwanted(
         if entry["state"] != "deleting":
             entry["state"] = "deleting"
             return Step(handle, Pending(NOW), [Event(name, f"Removing {step.label}")])
+        if entry["id"] is None and _age(entry) < lag:
+            return Step(handle, Pending(lag - _age(entry)))
         if not step.delete(entry["id"]):
             waiting = step
             continue
@@ -97,7 +111,9 @@ def _delete_unwanted(
     return None if waiting is None else Step(handle, Pending(poll))
 
 
-def _make_wanted(wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, dict[str, Any]], poll: float) -> Step:
+def _make_wanted(
+    wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, dict[str, Any]], poll: float, lag: float
+) -> Step:
     waiting: list[tuple[PlanStep, Pending | Event]] = []
     for step in wanted:
         if waiting and step.group != waiting[-1][0].group:
@@ -105,10 +121,16 @@ def _make_wanted(wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, d
         entry = ledger.get(step.name)
         if entry is None:
             order = max((entry["order"] for entry in ledger.values()), default=0) + 1
-            ledger[step.name] = {"state": "intent", "id": None, "fingerprint": step.fingerprint, "order": order}
+            entry = {"state": "intent", "id": None, "fingerprint": step.fingerprint, "order": order}
+            ledger[step.name] = entry | ({"since": time.time()} if lag else {})
             return Step(handle, Pending(NOW, initializing=bool(waiting)))
         if entry["state"] == "intent":
             found = step.find()
+            if found is None and lag and (age := _age(entry)) > FRESH_SECONDS:
+                if age < lag:
+                    return Step(handle, Pending(lag - age, trying=True))
+                entry["since"] = time.time()
+                return Step(handle, Pending(NOW, trying=True))
             entry["id"] = step.create() if found is None else found
             entry["state"] = "created"
             message = f"Making {step.label}" if found is None else f"Found {step.label}"
@@ -125,3 +147,8 @@ def _make_wanted(wanted: Sequence[PlanStep], handle: Handle, ledger: dict[str, d
     pauses = [answer for _, answer in waiting if isinstance(answer, Pending)]
     after = min((pause.after for pause in pauses), default=poll)
     return Step(handle, Pending(after, initializing=any(pause.initializing for pause in pauses)), events)
+
+
+def _age(entry: dict[str, Any]) -> float:
+    """Seconds since the latest try to make a resource began."""
+    return time.time() - float(entry.get("since", 0))

@@ -267,3 +267,82 @@ def test_a_removal_that_began_is_finished_before_the_thing_is_wanted_again() -> 
     settle(wanted, wanted, handle)
     assert cloud.gone == ["node-0"]
     assert cloud.made.count("node-0") == 2
+
+
+# --- A provider that does not show at once what it made ---------------------------------------------------------------
+
+LAG = 15.0
+
+
+@dataclass
+class SlowStep(FakeStep):
+    """Found only ``LAG`` seconds after it was made, by the test's clock."""
+
+    clock: list[float] = field(default_factory=lambda: [1000.0])
+    since: dict[str, float] = field(default_factory=dict)
+
+    def find(self) -> str | None:
+        shown = self.clock[0] - self.since.get(self.name, 0) >= LAG - 1
+        return super().find() if shown else None
+
+    def create(self) -> str:
+        if self.name not in self.cloud.there:
+            self.since[self.name] = self.clock[0]
+        return super().create()
+
+    def delete(self, id: str | None) -> bool:
+        return self.find() is None if id is None and self.find() is None else super().delete(id)
+
+
+def slow(cloud: FakeCloud, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> list[SlowStep]:
+    monkeypatch.setattr("portal.clouds.plan.time.time", lambda: clock[0])
+    since: dict[str, float] = {}
+    return [SlowStep(cloud, name, name, looks=0, clock=clock, since=since) for name in ("network", "address")]
+
+
+def wait_and_settle(wanted: list[SlowStep], known: list[SlowStep], handle: Handle, clock: list[float]) -> Handle:
+    for _ in range(100):
+        step = plan.advance(wanted, known, handle, lag=LAG)
+        handle = stored(step.handle)
+        match step.outcome:
+            case Settled():
+                return handle
+            case Failed():
+                clock[0] += 2
+            case Pending(after):
+                clock[0] += after or 0.01
+    raise AssertionError("does not settle")
+
+
+@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("target", ["resume", "delete"])
+@pytest.mark.parametrize("pause", [2, 31])
+def test_what_is_not_shown_yet_is_not_made_twice_and_not_left_behind(
+    number: int, target: str, pause: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost after the effect; the next try comes soon (an error) or once the lease ran out (a death)."""
+    error = CloudError("NotReachable", "timed out")
+    clock = [1000.0]
+    cloud = FakeCloud(fault_at=number, fault_after=True, fault=lambda: error)
+    wanted = slow(cloud, clock, monkeypatch)
+    handle: Handle = {}
+    for _ in range(30):
+        step = plan.advance(wanted, wanted, handle, lag=LAG)
+        handle = stored(step.handle)
+        clock[0] += 0.01
+        if isinstance(step.outcome, Failed | Settled):
+            break
+    clock[0] += pause
+    if target == "resume":
+        handle = wait_and_settle(wanted, wanted, handle, clock)
+        assert sorted(cloud.there) == ["address", "network"]
+    wait_and_settle([], wanted, handle, clock)
+    assert cloud.there == {}
+    assert len(cloud.made) == len(set(cloud.made))
+
+
+def test_nothing_waits_where_nothing_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    wanted = slow(FakeCloud(), clock, monkeypatch)
+    wait_and_settle(wanted, wanted, {}, clock)
+    assert clock[0] < 1001

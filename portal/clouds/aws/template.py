@@ -1,0 +1,107 @@
+"""The CloudFormation template that makes a cloud configuration's three things, and the link that opens it filled in.
+
+CloudFormation is used for this and for nothing else: a stack's progress is not ours to watch, and what it leaves behind
+when a deletion fails is not ours to find. The template is static; the operator puts it in a bucket that customers can
+read, because AWS opens quick-create links for templates in S3 only.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from portal.clouds.aws.onboarding import POLICY_NAME
+from portal.clouds.aws.permissions import BUCKET, TABLE, policy
+from portal.clouds.aws.session import ROLE_SECONDS
+
+
+def template() -> str:
+    """The template as JSON, which CloudFormation reads as well as YAML."""
+    name = {"Ref": "ResourceName"}
+    closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    bucket = {
+        "BucketName": name,
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "PublicAccessBlockConfiguration": dict.fromkeys(closed, True),
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+    }
+    table = {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "LockID", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "LockID", "KeyType": "HASH"}],
+    }
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${PlatformAccount}:root"}},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}},
+    }
+    role = {
+        "RoleName": name,
+        "MaxSessionDuration": ROLE_SECONDS,
+        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
+        "Policies": [{"PolicyName": POLICY_NAME, "PolicyDocument": _with_references(policy())}],
+    }
+    document = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Lets the Bodo Cloud Platform make and remove workspaces and clusters in this account.",
+        "Parameters": {
+            "ResourceName": {
+                "Type": "String",
+                "Description": "Names the bucket, the table and the role.",
+                "AllowedPattern": "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+            },
+            "PlatformAccount": {
+                "Type": "String",
+                "Description": "The AWS account of the portal.",
+                "AllowedPattern": "[0-9]{12}",
+            },
+            "ExternalId": {
+                "Type": "String",
+                "Description": "As the portal shows it. The role is lent only to who names it.",
+                "AllowedPattern": "[0-9a-f]{40}",
+            },
+        },
+        "Resources": {
+            "Bucket": _kept("AWS::S3::Bucket", bucket),
+            "Table": _kept("AWS::DynamoDB::Table", table),
+            "Role": {"Type": "AWS::IAM::Role", "Properties": role},
+        },
+        "Outputs": {
+            "RoleArn": {"Description": "Enter it in the portal.", "Value": {"Fn::GetAtt": ["Role", "Arn"]}},
+            "BucketName": {"Description": "Enter it in the portal.", "Value": {"Ref": "Bucket"}},
+            "TableName": {"Description": "Enter it in the portal.", "Value": {"Ref": "Table"}},
+        },
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def quick_create_link(template_url: str, *, region: str, name: str, platform_account: str, external_id: str) -> str:
+    """The page of the AWS console on which one click makes the stack. ``template_url`` must lead into S3."""
+    values = {"ResourceName": name, "PlatformAccount": platform_account, "ExternalId": external_id}
+    parameters = {"templateURL": template_url, "stackName": name, **{f"param_{k}": v for k, v in values.items()}}
+    console = f"https://{region}.console.aws.amazon.com/cloudformation/home"
+    return f"{console}?{urlencode({'region': region})}#/stacks/quickcreate?{urlencode(parameters)}"
+
+
+def _kept(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """The state of deployments outlives the stack: without it, nobody knows what else to remove."""
+    return {"Type": kind, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties}
+
+
+def _with_references(value: Any) -> Any:
+    """The policy with references of CloudFormation where the placeholders are."""
+    if isinstance(value, dict):
+        return {key: _with_references(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_references(each) for each in value]
+    if value == TABLE:
+        return {"Fn::GetAtt": ["Table", "Arn"]}
+    if isinstance(value, str) and BUCKET in value:
+        return {"Fn::Sub": value.replace(BUCKET, "${Bucket}")}
+    return value

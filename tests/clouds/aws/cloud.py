@@ -1,0 +1,228 @@
+"""AWS as a server of our own: moto over HTTP, with what it lacks or gets wrong put right in front of it.
+
+AssumeRole                a role's trust policy and External ID count, also across accounts; so does its absence
+SimulatePrincipalPolicy   answers from the role's inline policies
+ExpectedBucketOwner       counts
+service quotas            those that the product asks for
+faults                    any operation can be made to answer an error
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
+
+from portal.clouds.aws.session import Keys, Session
+
+PLATFORM = "123456789012"
+"""The account of the portal itself: moto's own."""
+
+CUSTOMER = "222222222222"
+REGION = "us-east-2"
+
+
+@dataclass
+class Aws:
+    """The server. ``faults`` maps an operation to what it answers instead, as often as there are entries; ``asked``
+    lists the operations that were asked for; ``quotas`` are limits by code."""
+
+    address: str
+    faults: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    quotas: dict[str, float] = field(default_factory=dict)
+
+    def fail(self, operation: str, code: str, message: str = "It failed.", status: int = 400, times: int = 1) -> None:
+        """Let an operation fail."""
+        self.faults.setdefault(operation, []).extend([(status, code, message)] * times)
+
+    def administrator(self, account: str = CUSTOMER, region: str = REGION) -> Session:
+        """An administrator of an account, with keys."""
+        return Session(region, keys=self.keys(account), endpoint=self.address)
+
+    def keys(self, account: str = CUSTOMER) -> Keys:
+        """Keys of an administrator of an account. Moto knows accounts by the roles that their keys were lent with."""
+        portal = Session(REGION, keys=Keys("portal", "portal"), endpoint=self.address)
+        lent = portal.client("sts").inner.assume_role(
+            RoleArn=f"arn:aws:iam::{account}:role/administrator-of-the-tests", RoleSessionName="tests"
+        )["Credentials"]
+        return Keys(lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"])
+
+    def reset(self) -> None:
+        """Forget everything."""
+        import requests
+
+        requests.post(f"{self.address}/moto-api/reset", timeout=10)
+        self.faults.clear()
+        self.asked.clear()
+        self.quotas.clear()
+
+
+@contextmanager
+def running() -> Iterator[Aws]:
+    """The server, for as long as the block."""
+    os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "1"
+    os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "1"
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"  # keeps connections open, as AWS does
+
+        def log(self, type: str, message: str, *arguments: Any) -> None:
+            """Nothing."""
+
+    aws = Aws("")
+    application = _corrected(aws, DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    aws.address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+    try:
+        yield aws
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _corrected(aws: Aws, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    def corrected(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        operation, parameters = _operation(environ)
+        if operation:
+            aws.asked.append(operation)
+        if aws.faults.get(operation):
+            return _error(start_response, environ, *aws.faults[operation].pop(0))
+        if operation == "AssumeRole" and (refusal := _refused_role(environ, parameters)):
+            return _error(start_response, environ, 403, "AccessDenied", refusal)
+        if operation == "SimulatePrincipalPolicy":
+            return _answer(start_response, _simulated(parameters))
+        if operation == "GetServiceQuota":
+            wanted = json.loads(parameters["body"][0])["QuotaCode"]
+            if wanted in aws.quotas:
+                body = json.dumps({"Quota": {"QuotaCode": wanted, "Value": aws.quotas[wanted]}})
+                return _answer(start_response, body, "application/x-amz-json-1.1")
+        if _foreign_bucket(environ):
+            return _error(start_response, environ, 403, "AccessDenied", "Access Denied")
+        return application(environ, start_response)
+
+    return corrected
+
+
+def _operation(environ: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
+    """What is asked for, by the query, JSON or REST protocol; empty for the last, whose paths say it."""
+    if target := environ.get("HTTP_X_AMZ_TARGET", ""):
+        return target.rpartition(".")[2], {"body": [_body(environ).decode()]}
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        parameters = parse_qs(_body(environ).decode())
+        return parameters.get("Action", [""])[0], parameters
+    return "", {}
+
+
+def _body(environ: dict[str, Any]) -> bytes:
+    import io
+
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _error(
+    start_response: Callable[..., Any], environ: dict[str, Any], status: int, code: str, message: str
+) -> Iterable[bytes]:
+    if environ.get("HTTP_X_AMZ_TARGET"):
+        body = json.dumps({"__type": code, "message": message})
+        return _answer(start_response, body, "application/x-amz-json-1.1", status)
+    inner = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    if "/ec2/" in environ.get("HTTP_AUTHORIZATION", ""):
+        return _answer(start_response, f"<Response><Errors><Error>{inner}</Error></Errors></Response>", status=status)
+    return _answer(start_response, f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>", status=status)
+
+
+def _answer(
+    start_response: Callable[..., Any], body: str, kind: str = "text/xml", status: int = 200
+) -> Iterable[bytes]:
+    data = body.encode()
+    start_response(f"{status} -", [("Content-Type", kind), ("Content-Length", str(len(data)))])
+    return [data]
+
+
+def _foreign_bucket(environ: dict[str, Any]) -> bool:
+    from moto.s3.models import s3_backends
+
+    expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
+    owner = s3_backends.bucket_accounts.get(environ["PATH_INFO"].split("/")[1])
+    return expected is not None and owner is not None and owner[1] != expected
+
+
+def _role(arn: str) -> Any:
+    from moto.backends import get_backend
+
+    backend: Any = get_backend("iam")[arn.split(":")[4]]["global"]
+    return next((role for role in backend.roles.values() if role.arn == arn), None)
+
+
+def _refused_role(environ: dict[str, Any], parameters: dict[str, list[str]]) -> str:
+    """Why a role is not lent. Moto lends every role, also one that is not there, whatever its trust policy says."""
+    arn = parameters["RoleArn"][0]
+    if arn.endswith(":role/administrator-of-the-tests"):
+        return ""
+    refusal = f"User: arn:aws:iam::{PLATFORM}:user/portal is not authorized to perform: sts:AssumeRole on {arn}"
+    role = _role(arn)
+    if role is None:
+        return refusal
+    given = parameters.get("ExternalId", [None])[0]
+    for statement in json.loads(role.assume_role_policy_document)["Statement"]:
+        wanted = statement.get("Condition", {}).get("StringEquals", {}).get("sts:ExternalId", given)
+        if statement.get("Principal", {}).get("AWS") == f"arn:aws:iam::{PLATFORM}:root" and wanted == given:
+            return ""
+    return refusal
+
+
+def _simulated(parameters: dict[str, list[str]]) -> str:
+    from moto.iam.access_control import IAMPolicy, PermissionResult
+
+    role = _role(parameters["PolicySourceArn"][0])
+    actions = [values[0] for name, values in sorted(parameters.items()) if name.startswith("ActionNames.")]
+    resources = [values[0] for name, values in sorted(parameters.items()) if name.startswith("ResourceArns.")] or ["*"]
+    given = {
+        values[0]: parameters[name.replace("ContextKeyName", "ContextKeyValues.member.1")][0]
+        for name, values in parameters.items()
+        if name.endswith("ContextKeyName")
+    }
+    statements = []
+    for document in role.policies.values():
+        for statement in json.loads(unquote(document))["Statement"]:
+            if _holds(statement.pop("Condition", {}), given):
+                statements.append(statement)
+    policy = IAMPolicy({"document": json.dumps({"Version": "2012-10-17", "Statement": statements})})
+    results = ""
+    for action in actions:
+        for resource in resources:
+            answer = policy.is_action_permitted(action, resource) if statements else PermissionResult.NEUTRAL
+            decision = {PermissionResult.PERMITTED: "allowed", PermissionResult.DENIED: "explicitDeny"}.get(
+                answer, "implicitDeny"
+            )
+            results += (
+                f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{escape(resource)}"
+                f"</EvalResourceName><EvalDecision>{decision}</EvalDecision></member>"
+            )
+    return (
+        "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated>"
+        f"<EvaluationResults>{results}</EvaluationResults>"
+        "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    )
+
+
+def _holds(conditions: dict[str, dict[str, Any]], given: dict[str, str]) -> bool:
+    for kind, keys in conditions.items():
+        for key, wanted in keys.items():
+            if kind == "Null" and (key in given) is (wanted == "true"):
+                return False
+            if kind == "StringEquals" and given.get(key) not in ([wanted] if isinstance(wanted, str) else wanted):
+                return False
+    return True
