@@ -87,6 +87,7 @@ _ABSENT = {
     *("ServerSideEncryptionConfigurationNotFoundError", "NoSuchBucketPolicy", "NatGatewayNotFound"),
     *("InvalidPlacementGroup.Unknown", "NoSuchResourceException"),
 }
+_CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "ConditionalCheckFailedException"}
 _REGION = {"OptInRequired", "RegionDisabledException", "PermanentRedirect", "AuthorizationHeaderMalformed", "301"}
 _OURS = {"InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "500", "503"}
 _ABSENT_SUFFIXES = (".NotFound", "NotFoundException", ".NotFoundException", "NotFound")
@@ -129,6 +130,8 @@ def refused(reason: str, message: str, service: str, operation: str, status: int
         return AwsError("InUse", reason, said, "Something still uses it. It is tried again.")
     if reason in _EXISTS:
         return AwsError("AlreadyExists", reason, said, "Choose another name, or remove what is there.", permanent=True)
+    if reason in _CONFLICT:
+        return AwsError("Conflict", reason, said, "Somebody else changed it meanwhile. It is tried again.")
     if reason in _REGION:
         hint = "Check the region; regions that are off by default must be enabled for the account first."
         return AwsError("WrongRegion", reason, said, hint, permanent=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
+from portal.clouds.aws import onboarding
+from portal.clouds.aws.configuration import Configuration, new_external_id
 from portal.clouds.aws.session import Keys, Session
+from portal.clouds.base import Failed, Handle, Settled
 
 PLATFORM = "123456789012"
 """The account of the portal itself: moto's own."""
@@ -199,7 +203,7 @@ def _simulated(parameters: dict[str, list[str]]) -> str:
         for statement in json.loads(unquote(document))["Statement"]:
             if _holds(statement.pop("Condition", {}), given):
                 statements.append(statement)
-    policy = IAMPolicy({"document": json.dumps({"Version": "2012-10-17", "Statement": statements})})
+    policy = IAMPolicy({"policy_document": json.dumps({"Version": "2012-10-17", "Statement": statements})})
     results = ""
     for action in actions:
         for resource in resources:
@@ -226,3 +230,16 @@ def _holds(conditions: dict[str, dict[str, Any]], given: dict[str, str]) -> bool
             if kind == "StringEquals" and given.get(key) not in ([wanted] if isinstance(wanted, str) else wanted):
                 return False
     return True
+
+
+def connected(aws: Aws, region: str = REGION) -> Configuration:
+    """A customer's account as the portal sets it up with access keys."""
+    work = onboarding.begin(aws.administrator(region=region), str(uuid.uuid4()), new_external_id(), PLATFORM)
+    handle: Handle = {}
+    for _ in range(50):
+        step = work.advance(handle)
+        handle = step.handle
+        assert not isinstance(step.outcome, Failed), step.outcome
+        if isinstance(step.outcome, Settled):
+            return work.configuration
+    raise AssertionError("does not settle")
