@@ -6,22 +6,20 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC
+from itertools import chain
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import close_old_connections, connection
 
 from accounts.audit_search import Search
 from accounts.models import AuditEvent
+from portal import export
+from portal.export import harmless, iso
 
 COLUMNS = (
     *("sequence", "number", "at", "actor_kind", "actor", "verb", "object_type", "object_id", "object"),
     *("address", "detail", "hash"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a cell begins that a spreadsheet takes for a formula."""
 
 
 def as_csv(events: Iterable[AuditEvent]) -> str:
@@ -47,30 +45,11 @@ FORMATS: dict[str, tuple[str, str, Callable[[Iterable[AuditEvent]], str]]] = {
 """By name: the content type, what comes first, and how events are written."""
 
 
-def harmless(value: Any) -> Any:
-    """A cell that no spreadsheet computes."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-async def stream(search: Search, kind: str, before: int) -> AsyncIterator[bytes]:
-    """All that was found, older than the number ``before``, in pieces of bounded size.
-
-    The connection goes back after each: however slowly somebody reads, they hold none.
-    """
+def stream(search: Search, kind: str, before: int) -> AsyncIterator[bytes]:
+    """All that was found, older than the number ``before``, in pieces of bounded size."""
     _, head, write = FORMATS[kind]
-    batches = search.batches(before=before)
-
-    def read() -> bytes | None:
-        try:
-            events = next(batches, None)
-            return None if events is None else write(events).encode()
-        finally:
-            if not connection.in_atomic_block:
-                close_old_connections()
-
-    yield head.encode()
-    while (piece := await sync_to_async(read)()) is not None:
-        yield piece
+    pieces = (write(events).encode() for events in search.batches(before=before))
+    return export.stream(chain([head.encode()], pieces))
 
 
 def _row(event: AuditEvent) -> dict[str, Any]:
@@ -78,7 +57,7 @@ def _row(event: AuditEvent) -> dict[str, Any]:
     return {
         "sequence": seal.sequence if seal else None,
         "number": event.number,
-        "at": f"{event.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+        "at": iso(event.at),
         "actor_kind": event.actor_kind,
         "actor": event.actor_label,
         "verb": event.verb,

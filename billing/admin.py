@@ -17,7 +17,7 @@ from accounts.admin_organizations import facts
 from accounts.models import Organization
 from billing import rates
 from billing.dashboard import dashboard
-from billing.models import MeteredCluster, Rate, UsageDay, UsageInterval
+from billing.models import MeteredCluster, Rate, Statement, StatementLine, UsageDay, UsageInterval
 from billing.months import Month
 from billing.totals import DIMENSIONS
 from portal.admin import LookOnlyAdmin, link_to_list
@@ -100,6 +100,26 @@ class UsageDayAdmin(LookOnlyAdmin[UsageDay]):
     list_select_related = ["organization", "workspace", "cluster"]
     search_fields = ["cluster__name", "organization__name"]
     ordering = ["-day"]
+
+
+@admin.register(Statement)
+class StatementAdmin(LookOnlyAdmin[Statement]):
+    """Months that were closed, for good."""
+
+    list_display = ["first", "organization", "total", "line_count", "closed_at"]
+    list_select_related = ["organization"]
+    search_fields = ["organization__name"]
+    ordering = ["-first"]
+
+
+@admin.register(StatementLine)
+class StatementLineAdmin(LookOnlyAdmin[StatementLine]):
+    """Their lines; those of an earlier month than the statement's are corrections."""
+
+    list_display = ["statement", "of", "workspace_name", "cluster_name", "instance_type", "hourly", "minutes"]
+    list_select_related = ["statement__organization"]
+    search_fields = ["cluster_name", "statement__organization__name"]
+    ordering = ["-pk"]
 
 
 @admin.register(MeteredCluster)

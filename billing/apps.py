@@ -9,8 +9,8 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """Keep the intervals in step with the ledgers, and tell what runs cost."""
-        from billing import metering, rates, runs
+        """Keep the intervals in step with the ledgers, close months, and tell what runs cost."""
+        from billing import metering, rates, runs, statements
         from clusters import pricing
         from jobs import costs
         from portal import scheduler
@@ -18,3 +18,4 @@ class BillingConfig(AppConfig):
         costs.costs_of = runs.costs_of
         pricing.refuse_unpriced = rates.refuse_unpriced
         scheduler.every(10, "metering", metering.meter)
+        scheduler.every(600, "statements", statements.close_due)

@@ -6,6 +6,8 @@ from typing import Any
 
 from django import forms
 
+from portal.export import FORMATS
+
 LONGEST = 366 * 5
 """Days of one export."""
 
@@ -18,6 +20,7 @@ class ExportForm(forms.Form):
 
     first = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
     last = forms.DateField(label="to", widget=forms.DateInput(attrs={"type": "date"}))
+    format = forms.ChoiceField(choices=[(name, name) for name in FORMATS], required=False)
 
     def clean(self) -> dict[str, Any]:
         """In their order, and not without end."""
@@ -30,3 +33,7 @@ class ExportForm(forms.Form):
         if first and last and (last - first).days > LONGEST:
             raise forms.ValidationError("At most five years at once.")
         return cleaned
+
+    def clean_format(self) -> str:
+        """CSV where none is named."""
+        return self.cleaned_data["format"] or "csv"

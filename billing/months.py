@@ -13,13 +13,23 @@ class Month:
     first: date
 
     @classmethod
-    def parse(cls, text: str, today: date) -> Month:
-        """``2026-11``; anything that is not a month is this month."""
+    def read(cls, text: str) -> Month | None:
+        """``2026-11``; None for anything that is not a month of these times."""
         try:
             first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
         except ValueError:
-            first = today
-        return cls((first if 2000 <= first.year < 3000 else today).replace(day=1))
+            return None
+        return cls(first) if 2000 <= first.year < 3000 else None
+
+    @classmethod
+    def parse(cls, text: str, today: date) -> Month:
+        """``2026-11``; anything that is not a month is this month."""
+        return cls.read(text) or cls.of(today)
+
+    @classmethod
+    def of(cls, day: date) -> Month:
+        """The month that a day is in."""
+        return cls(day.replace(day=1))
 
     @property
     def start(self) -> datetime:

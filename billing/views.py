@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -22,6 +22,7 @@ from billing.months import Month
 from billing.usage import cost, minutes_between, minutes_within
 from clusters.models import Cluster
 from portal.errors import UserError
+from portal.export import FORMATS, response
 from portal.paging import page
 from portal.snapshot import snapshot
 from workspaces.models import Workspace
@@ -107,7 +108,7 @@ def interval(request: OrganizationRequest, organization: Organization, interval:
 
 @organization_view(Perm.USAGE_VIEW, ("POST",))
 def export(request: OrganizationRequest, organization: Organization) -> HttpResponseBase:
-    """The intervals of some days as CSV. Taking them away is an event."""
+    """The intervals of some days as a file. Taking them away is an event."""
     form = ExportForm(request.POST)
     if not form.is_valid():
         wrong = " ".join(str(error) for errors in form.errors.values() for error in errors)
@@ -119,11 +120,10 @@ def export(request: OrganizationRequest, organization: Organization) -> HttpResp
         )
     metering.meter(organization)
     days = usage_export.Range(form.cleaned_data["first"], form.cleaned_data["last"])
-    usage_export.note_export(actor=actor_of(request), organization=organization, days=days)
-    stream = usage_export.stream(organization, days, timezone.now())
-    response = StreamingHttpResponse(stream, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="usage-{days.first}-{days.last}.csv"'
-    return response
+    file = FORMATS[form.cleaned_data["format"]]
+    usage_export.note_export(actor=actor_of(request), organization=organization, days=days, format=file.suffix)
+    rows = usage_export.batches(organization, days, timezone.now())
+    return response(file, f"usage-{days.first}-{days.last}", usage_export.COLUMNS, rows)
 
 
 def _charged(row: UsageInterval, month: Month, now: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The triggers that keep the audit log as it is, off for a while: what somebody with the right to it could do."""
+"""The triggers that keep the audit log and statements as they are, off for a while: what somebody with the right to it
+could do."""
 
 from __future__ import annotations
 
@@ -11,12 +12,19 @@ TABLES = ("accounts_auditevent", "accounts_auditseal")
 APPEND_ONLY = "audit_append_only"
 NOT_EMPTIED = "audit_not_emptied"
 SEALED = "audit_wait"
+STATEMENTS_NOT_EMPTIED = "statement_not_emptied"
+TABLES_OF = {
+    APPEND_ONLY: TABLES,
+    NOT_EMPTIED: TABLES,
+    SEALED: TABLES[:1],
+    STATEMENTS_NOT_EMPTIED: ("billing_statement", "billing_statementline"),
+}
 
 
 def switch(trigger: str, *, on: bool) -> None:
     """Enable or disable a trigger on the tables that have it, for everybody."""
     with connection.cursor() as cursor:
-        for table in TABLES if trigger != SEALED else TABLES[:1]:
+        for table in TABLES_OF[trigger]:
             cursor.execute(f"ALTER TABLE {table} {'ENABLE' if on else 'DISABLE'} TRIGGER {trigger}")
 
 

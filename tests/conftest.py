@@ -80,11 +80,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: "DjangoDbBlocker") -> None:
     """Tests that commit leave rows, and pytest-django empties all tables after them. So in the database of the tests,
-    and in no other, the audit log may be emptied; ``accounts/test_audit_append_only`` tests that trigger."""
-    from tests.audit_guards import NOT_EMPTIED, switch
+    and in no other, the audit log and statements may be emptied; ``accounts/test_audit_append_only`` and
+    ``billing/test_statements`` test those triggers."""
+    from tests.audit_guards import NOT_EMPTIED, STATEMENTS_NOT_EMPTIED, switch
 
     with django_db_blocker.unblock():
         switch(NOT_EMPTIED, on=False)
+        switch(STATEMENTS_NOT_EMPTIED, on=False)
 
 
 @pytest.fixture

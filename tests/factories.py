@@ -4,7 +4,8 @@ Charlie is an outsider with an organization of his own."""
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from accounts.models import ApiToken, Invitation, Membership, Organization, SsoC
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_invitations import VALID
 from accounts.tokens import hash_of, new_client_id
+from billing.models import Statement, StatementLine, rounded
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
 from portal.crypto import seal
@@ -180,6 +182,26 @@ def make_cluster(workspace: Workspace, **fields: Any) -> Cluster:
         **fields,
     }
     return Cluster.objects.create(workspace=workspace, **values)
+
+
+def make_statement(cluster: Cluster, first: date, minutes: int = 60) -> Statement:
+    """A month of the cluster's organization, closed, with one line."""
+    workspace = cluster.workspace
+    statement = Statement.objects.create(organization=workspace.organization, first=first)
+    line = StatementLine.objects.create(
+        statement=statement,
+        of=first,
+        workspace=workspace,
+        cluster=cluster,
+        workspace_name=workspace.name,
+        cluster_name=cluster.name,
+        instance_type=cluster.instance_type,
+        hourly=Decimal("0.06"),
+        minutes=minutes,
+    )
+    statement.total, statement.line_count, statement.closed_at = rounded(line.amount), 1, timezone.now()
+    statement.save()
+    return statement
 
 
 def make_template(workspace: Workspace, **fields: Any) -> JobTemplate:

@@ -1,5 +1,6 @@
 """The tables of billing."""
 
+from billing.models.statements import Statement, StatementLine, StatementQuerySet, rounded
 from billing.models.usage import (
     MeteredCluster,
     Rate,
@@ -13,9 +14,13 @@ from billing.models.usage import (
 __all__ = [
     "MeteredCluster",
     "Rate",
+    "Statement",
+    "StatementLine",
+    "StatementQuerySet",
     "TimeRange",
     "UsageDay",
     "UsageDayQuerySet",
     "UsageInterval",
     "UsageIntervalQuerySet",
+    "rounded",
 ]

@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync
 from django.test import Client
 from django.urls import reverse
 
+import portal.export
 from accounts import audit, audit_export, audit_search
 from accounts.audit_search import Search, Wanted
 from accounts.models import AuditEvent, Organization, User
@@ -144,14 +145,14 @@ def test_an_export_comes_in_pieces_and_holds_no_connection_between_them(
         audit.record(audit.SYSTEM, "a.b", acme, organization=acme)
     monkeypatch.setattr(Search.batches, "__kwdefaults__", {"size": 4})
     released = []
-    monkeypatch.setattr(audit_export, "close_old_connections", lambda: released.append(True))
-    monkeypatch.setattr(audit_export, "connection", SimpleNamespace(in_atomic_block=False))
+    monkeypatch.setattr(portal.export, "close_old_connections", lambda: released.append(True))
+    monkeypatch.setattr(portal.export, "connection", SimpleNamespace(in_atomic_block=False))
 
     async def read() -> list[int]:
         return [piece.count(b"\n") async for piece in audit_export.stream(Search(acme, Wanted()), "jsonl", 2**62)]
 
     assert async_to_sync(read)() == [0, 4, 4, 2]
-    assert len(released) == 4
+    assert len(released) == 5
 
 
 def test_a_search_that_takes_long_is_exported_to_its_end(

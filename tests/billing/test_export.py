@@ -18,6 +18,7 @@ from billing.dashboard import dashboard
 from billing.export import COLUMNS, Range
 from billing.totals import DIMENSIONS
 from clusters.models import Cluster
+from portal.export import as_csv
 from tests.billing.conftest import NOVEMBER, NOW
 from tests.factories import make_user
 
@@ -25,7 +26,7 @@ ALL = Range(date(2026, 11, 1), date(2026, 11, 30))
 
 
 def rows(organization: Organization, days: Range = ALL, now: datetime = NOW) -> list[dict[str, str]]:
-    text = "".join(export.batches(organization, days, now))
+    text = b"".join(as_csv(COLUMNS, export.batches(organization, days, now))).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -87,9 +88,9 @@ def test_the_file_and_the_event(client: Client, organization: Organization, clus
     response = post(client, organization, first="2026-11-01", last="2026-11-30")
     assert response["Content-Disposition"] == 'attachment; filename="usage-2026-11-01-2026-11-30.csv"'
     lines = b"".join(response).decode().splitlines()
-    assert (lines[0], len(lines)) == (",".join(COLUMNS), 4)
+    assert (lines[0], len(lines)) == (",".join(column.name for column in COLUMNS), 4)
     event = AuditEvent.objects.get(verb="usage.export")
-    assert event.detail == {"first": "2026-11-01", "last": "2026-11-30"}
+    assert event.detail == {"first": "2026-11-01", "last": "2026-11-30", "format": "csv"}
 
 
 @pytest.mark.parametrize(

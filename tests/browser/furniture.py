@@ -28,6 +28,7 @@ from accounts.models import Organization, User  # noqa: E402
 from accounts.permissions import OrganizationRole, WorkspaceRole  # noqa: E402
 from billing import metering  # noqa: E402
 from billing.models import UsageInterval  # noqa: E402
+from billing.statements import close_due, last_closable  # noqa: E402
 from clusters import services as clusters  # noqa: E402
 from clusters.models import Cluster, Transition, TransitionKind  # noqa: E402
 from jobs import services as jobs  # noqa: E402
@@ -173,6 +174,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
     failed = _statuses(workspace, owner)
     _history(running, "experiments", 5)
     interval = _history(running, "weekday reports", 0)
+    close_due()
     empty = make_workspace(workspace.organization, workspace.cloud_configuration, name="Empty", handle=workspace.handle)
     long = make_workspace(workspace.organization, workspace.cloud_configuration, name=LONG, handle=workspace.handle)
     long_cluster = make_cluster(long, name=LONG, description=LONG, status="PAUSED", deployed_instances=0)
@@ -195,6 +197,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **_described(owner, workspace),
         "cluster": str(running.pk),
         "interval": interval,
+        "statement_month": str(last_closable(timezone.now())),
         "run": str(runs["daily revenue"].pk),
         "wide_run": str(runs["wide"].pk),
         "running_run": str(runs["hourly export"].pk),
@@ -295,7 +298,7 @@ def _history(cluster: Cluster, name: str, shift: int) -> str:
     """Weeks of use before today; the newest interval of it."""
     now = timezone.now()
     lines: list[tuple[datetime, TransitionKind, str]] = []
-    for days in range(24, 0, -1):
+    for days in range(54, 0, -1):
         begin = now - timedelta(days=days, minutes=(days * 37 + shift) % 200)
         end = begin + timedelta(minutes=90 + (days * 53 + 31 * shift) % 260)
         if (begin.weekday() + shift) % 7 < 5:

@@ -8,7 +8,7 @@ Globex is another tenant, with the same. Files are real; no cloud has heard of t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -49,12 +49,16 @@ from tests.factories import (
     make_organization,
     make_run,
     make_secret,
+    make_statement,
     make_template,
     make_token,
     make_user,
     make_workspace,
 )
 from workspaces.models import Catalog, CloudConfiguration, Secret, Workspace, WorkspaceMembership
+
+STATED = ("2026-09", "2026-08")
+"""The month whose statement each of the two organizations has."""
 
 ORGANIZATION_ROLES = {
     "owner": OrganizationRole.OWNER,
@@ -133,6 +137,7 @@ class Tenants:
             "workspace_membership": place.resident.pk,
             "invitation_key": place.invitation_key,
             "action": "pause",
+            "month": STATED[place.workspace.organization == self.globex],
             "interval": UsageInterval.objects.get(cluster=place.cluster).pk,
             "session": 1,
             "tenant": place.workspace.organization_id,
@@ -237,6 +242,8 @@ def make_tenants(directory: Path) -> Tenants:
     tokens = {place.pk: make_token(owner_of(place), place) for place in (acme, globex)}
     for place in (acme, globex):
         make_connection(place)
+    for cluster, month in zip((lab.cluster, abroad.cluster), STATED, strict=True):
+        make_statement(cluster, date.fromisoformat(f"{month}-01"))
     pending = sign_up(
         address=None,
         email="newcomer@example.org",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -41,7 +41,7 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import OrganizationRole, WorkspaceRole
-from billing.models import MeteredCluster, Rate, UsageDay, UsageInterval
+from billing.models import MeteredCluster, Rate, Statement, StatementLine, UsageDay, UsageInterval
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from portal import mail
@@ -57,6 +57,7 @@ from tests.factories import (
     make_invitation,
     make_organization,
     make_run,
+    make_statement,
     make_template,
     make_token,
     make_user,
@@ -204,6 +205,8 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     ),
     UsageInterval: lambda: interval_in(workspace()),
     UsageDay: usage_day,
+    Statement: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)),
+    StatementLine: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)).lines.get(),
     MeteredCluster: lambda: MeteredCluster.objects.create(cluster=make_cluster(workspace()), ledger_length=1),
 }
 """How to make a row of each, with all that its pages show."""
