@@ -10,7 +10,7 @@ class ClustersConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the machine and the periodic work known, and answer for the clusters that keep a workspace."""
-        from clusters import lifetimes, services
+        from clusters import lifetimes, services_idle
         from clusters import reconcile as clusters
         from clusters.models import Cluster
         from portal import reconcile, scheduler
@@ -23,5 +23,5 @@ class ClustersConfig(AppConfig):
         workspaces.clusters_in = clusters_in
         reconcile.register(clusters.ClusterMachine())
         scheduler.every(2, "observe clusters", clusters.observe)
-        scheduler.every(5, "pause idle clusters", services.pause_idle)
+        scheduler.every(5, "pause idle clusters", services_idle.pause_idle)
         scheduler.every(5, "end lifetimes", lifetimes.end_lifetimes)

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
@@ -67,6 +67,36 @@ class ClusterQuerySet(models.QuerySet["Cluster"]):
         usable = {S.NEW, S.INPROGRESS, S.INITIALIZING, S.RUNNING, S.PAUSING, S.PAUSED}
         return self.filter(status__in=usable, dedicated_to=None).exclude(target__in=[Target.STOPPED, Target.TERMINATED])
 
+    def idle_at(self, at: datetime) -> ClusterQuerySet:
+        """Those for which ``idleness.outlook`` names this time or an earlier one, if nothing keeps them alive."""
+        running, paused = Q(status=S.RUNNING, target=Target.RUNNING), Q(status=S.PAUSED, target=Target.PAUSED)
+        awake = Q(snoozed_until=None) | Q(snoozed_until__lte=at)
+        over = (running & _over("auto_pause_minutes", at)) | ((running | paused) & _over("auto_stop_minutes", at))
+        return self.filter(awake, over, _AT_REST, last_activity_at__lt=at)
+
+
+_AT_REST = Q(status__in=["RUNNING", "PAUSED"], due_at=None, busy_with=None)
+
+
+def _over(minutes: str, at: datetime) -> Q:
+    """So many minutes, of a column, have passed since the last activity."""
+    length = ExpressionWrapper(F(minutes) * Value(timedelta(minutes=1)), output_field=DurationField())
+    since = ExpressionWrapper(Value(at, output_field=DateTimeField()) - length, output_field=DateTimeField())
+    return Q(**{f"{minutes}__gt": 0, "last_activity_at__lte": since})
+
+
+class Activity(models.TextChoices):
+    """What the last use of a cluster was."""
+
+    CREATE = "create", "created"
+    RESUME = "resume", "resumed"
+    PAUSE = "pause", "paused"
+    RESTART = "restart", "restarted"
+    STOP = "stop", "stopped"
+    DELETE = "delete", "deleted"
+    SCALE = "scale", "scaled"
+    RUN = "run", "a run"
+
 
 class Cluster(Reconciled):
     """Machines that run Bodo. ``target`` is what people want, ``status`` how far it is.
@@ -75,6 +105,9 @@ class Cluster(Reconciled):
     ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself;
     ``dedicated_to`` the one for which it was made and with which it is removed. ``running_since`` is when it came from
     rest and ran; ``told_end`` is the end of its lifetime of which people were told.
+
+    ``last_activity_name`` and ``last_activity_id`` are of the person or run; ``last_used_by`` is the last person, also
+    by a run. ``announced_for`` is the time of a pause or stop of which somebody was told.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -100,6 +133,13 @@ class Cluster(Reconciled):
     busy_with = models.UUIDField(null=True, editable=False)
     dedicated_to = models.UUIDField(null=True, editable=False)
     last_activity_at = models.DateTimeField(default=timezone.now)
+    last_activity = models.CharField(max_length=20, choices=Activity.choices, blank=True)
+    last_activity_name = models.CharField(max_length=300, blank=True)
+    last_activity_id = models.UUIDField(null=True, editable=False)
+    last_used_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    snoozed_by = models.CharField(max_length=300, blank=True)
+    announced_for = models.DateTimeField(null=True, editable=False)
     nodes = models.JSONField(default=list, editable=False)
     ledger_length = models.PositiveIntegerField(default=0, editable=False)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -127,6 +167,7 @@ class Cluster(Reconciled):
                 condition=Q(max_lifetime_minutes__gt=0, running_since__isnull=False),
                 name="cluster_lifetime",
             ),
+            models.Index(fields=["last_activity_at"], condition=_AT_REST, name="cluster_at_rest"),
         ]
 
     def __str__(self) -> str:

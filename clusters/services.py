@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from clusters import launching, ledger, pricing
-from clusters.models import Cluster, ClusterStatus
+from clusters import activity, launching, ledger, pricing
+from clusters.models import Activity, Cluster, ClusterStatus
 from portal import events, queue
 from portal.clouds.base import Target
 from portal.errors import UserError
@@ -116,6 +116,7 @@ def create_cluster(
                 tags=tags or {},
                 dedicated_to=dedicated_to,
                 created_by=actor.user,
+                **activity.of_person(actor, Activity.CREATE),
             )
     except IntegrityError:
         raise UserError(
@@ -145,8 +146,8 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
     if action.restarts or (row.status == S.FAILED and action.target is Target.RUNNING):
         row.generation += 1  # what is left of failed machines must not be taken for new ones
     row.failure_code = row.failure_message = row.failure_hint = ""
-    if actor.kind != "system":
-        row.last_activity_at = timezone.now()
+    row.snoozed_until = None
+    used = [] if actor.kind == "system" else activity.note(row, activity.of_person(actor, Activity(action.name)))
     ledger.requested(row, actor, restart=action.restarts)
     _wish(
         row,
@@ -155,8 +156,9 @@ def act(*, actor: Actor, cluster: Cluster, action: Action) -> Cluster:
         "failure_code",
         "failure_message",
         "failure_hint",
-        "last_activity_at",
+        "snoozed_until",
         "ledger_length",
+        *used,
     )
     _record(
         actor, f"cluster.{action.name}", row, before={"target": before}, after={"target": row.target}, status=row.status
@@ -197,9 +199,9 @@ def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
         return
     if instances > before and row.target == Target.RUNNING:
         launching.allow(actor, row)
-    row.last_activity_at = timezone.now()
+    used = activity.note(row, activity.of_person(actor, Activity.SCALE))
     ledger.requested(row, actor)
-    _wish(row, "instances", "last_activity_at", "ledger_length")
+    _wish(row, "instances", "ledger_length", *used)
     _record(actor, "cluster.scale", row, before={"instances": before}, after={"instances": instances})
     nudge(row)
 
@@ -259,50 +261,31 @@ def _refuse_over(row: Cluster) -> None:
 # --- for the apps above ---------------------------------------------------------------------------------------------
 
 
-def claim(cluster_id: UUID, holder: UUID) -> Cluster | None:
-    """Take a free cluster for oneself, and return it as it is now; also if the holder has it already. None if it is not
-    free. Inside a transaction."""
+def claim(cluster_id: UUID, holder: UUID, name: str = "", person_id: int | None = None) -> Cluster | None:
+    """Take a free cluster for a run, and return it as it is now; also if the run has it already. None if it is not
+    free. ``person_id`` is who asked for the run. Inside a transaction."""
     row = Cluster.objects.select_for_update().get(pk=cluster_id)
     if row.busy_with == holder:
         return row
     if not row.free:
         return None
     row.busy_with = holder
-    row.last_activity_at = timezone.now()
-    row.save(update_fields=["busy_with", "last_activity_at"])
+    row.save(update_fields=["busy_with", *activity.note(row, activity.of_run(holder, name, person_id))])
     events.notify(row.workspace_id, f"cluster-{row.pk}")
     return row
 
 
-def release(cluster_id: UUID, holder: UUID) -> None:
+def release(cluster_id: UUID, holder: UUID, name: str = "") -> None:
     """Give a cluster back; activity ends now."""
-    free = {"busy_with": None, "last_activity_at": timezone.now()}
+    free = {"busy_with": None, **activity.of_run(holder, name)}
     if Cluster.objects.filter(pk=cluster_id, busy_with=holder).update(**free):
         nudge(Cluster.objects.get(pk=cluster_id))
 
 
-def pause_idle() -> int:
-    """Pause and stop what has been idle for as long as its owners said, and return how many there were."""
-    now = timezone.now()
-    count = 0
-    idle = Cluster.objects.filter(busy_with=None, due_at=None)
-    stoppable = idle.filter(status__in=[S.RUNNING, S.PAUSED], auto_stop_minutes__gt=0)
-    for cluster in stoppable.exclude(target__in=[Target.STOPPED, Target.TERMINATED]):
-        if (now - cluster.last_activity_at).total_seconds() >= cluster.auto_stop_minutes * 60:
-            count += _let_go(cluster, ACTIONS["stop"], "auto-stop")
-    for cluster in idle.filter(status=S.RUNNING, target=Target.RUNNING, auto_pause_minutes__gt=0):
-        if (now - cluster.last_activity_at).total_seconds() >= cluster.auto_pause_minutes * 60:
-            count += _let_go(cluster, ACTIONS["pause"], "auto-pause")
-    return count
-
-
-@transaction.atomic
-def _let_go(seen: Cluster, action: Action, reason: str) -> bool:
-    row = Cluster.objects.select_for_update().get(pk=seen.pk)
-    if row.busy_with or row.last_activity_at != seen.last_activity_at or refusal_of(row, action):
-        return False
-    act(actor=audit.system(reason), cluster=row, action=action)
-    return True
+def used(cluster: Cluster, run: UUID, name: str, person_id: int | None = None) -> None:
+    """A run is, or was, waiting for a cluster: that is activity, now. Inside a transaction."""
+    Cluster.objects.filter(pk=cluster.pk).update(**activity.of_run(run, name, person_id))
+    events.notify(cluster.workspace_id, f"cluster-{cluster.pk}")
 
 
 def nudge(cluster: Cluster) -> None:

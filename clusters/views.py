@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +11,11 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
-from clusters import lifetimes, services
+from clusters import idleness, lifetimes, services
 from clusters.forms import ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
@@ -24,9 +27,19 @@ from workspaces.models import Workspace
 
 SHOWN = (
     *("number", "workspace_id", "name", "description", "status", "due_at", "failure_message", "progress_message"),
-    *("instance_type", "instances", "release", "last_activity_at"),
+    *("instance_type", "instances", "release", "target", "busy_with", "auto_pause_minutes", "auto_stop_minutes"),
+    *("last_activity_at", "last_activity", "last_activity_name", "last_activity_id", "snoozed_until"),
 )
-"""What a line of the list reads: a third of the columns."""
+"""What a line of the list reads: half of the columns."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A cluster of the list, with what comes next for it and what its last activity was."""
+
+    cluster: Cluster
+    outlook: idleness.Outlook | None
+    last_signal: idleness.Signal | None
 
 
 def find(workspace: Workspace, cluster: UUID) -> Cluster:
@@ -44,14 +57,20 @@ def clusters(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
         if form.cleaned_data["status"]:
             rows = rows.filter(status=form.cleaned_data["status"])
     shown = page(request, rows.only(*SHOWN))
-    context = {"nav": "clusters", "page": shown, "clusters": shown.rows, "filter_form": form}
+    context = {"nav": "clusters", "page": shown, "lines": _lines(shown.rows), "filter_form": form}
     return render(request, "clusters/list.html", context)
 
 
 @workspace_view(Perm.WS_VIEW)
 def row(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> HttpResponse:
     """One line of the list, refreshed."""
-    return render(request, "clusters/_row.html", {"cluster": find(workspace, cluster)})
+    (line,) = _lines([find(workspace, cluster)])
+    return render(request, "clusters/_row.html", {"line": line})
+
+
+def _lines(clusters: Sequence[Cluster]) -> list[Line]:
+    alive, now = idleness.signals_of(clusters), timezone.now()
+    return [Line(row, idleness.outlook(row, now, alive.get(row.pk, ())), idleness.last_signal(row)) for row in clusters]
 
 
 @workspace_view(Perm.CLUSTER_EDIT, ("GET", "HEAD", "POST"))
@@ -94,6 +113,7 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Clust
         "actions": actions,
         "can_scale": may and services.can_scale(cluster),
         "scale_form": ScaleForm(initial={"instances": cluster.instances}),
+        "line": _lines([cluster])[0],
     }
 
 

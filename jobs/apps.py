@@ -10,9 +10,9 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the machine and the periodic work known, and have clusters wake the queue."""
-        from clusters import lifetimes
+        from clusters import idleness, lifetimes
         from clusters import reconcile as clusters
-        from jobs import firing, prepare, working
+        from jobs import firing, keep_alive, prepare, working
         from jobs import reconcile as jobs
         from jobs.models import JobTemplate
         from portal import reconcile, scheduler
@@ -32,6 +32,7 @@ class JobsConfig(AppConfig):
 
         reconcile.register(jobs.RunMachine())
         clusters.settled_hooks.append(jobs.cluster_settled)
+        idleness.sources.append(keep_alive.signals_of)
         lifetimes.work_on = working.work_on
         scheduler.every(0.2, "schedules", firing.fire_due)
         scheduler.every(3600, "old sources", prepare.forget_old)

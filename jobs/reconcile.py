@@ -124,7 +124,8 @@ class RunMachine(Machine[Run]):
             return Step(row.handle, Pending((row.not_before - now).total_seconds()))
         first = Run.objects.queued_on(row.cluster_id).first()
         if first is None or first.pk != row.pk:
-            clusters.release(row.cluster_id, row.pk)  # of a dead worker; an older one, due again, would wait for ever
+            # Of a dead worker; an older one, due again, would wait for ever.
+            clusters.release(row.cluster_id, row.pk, row.name)
             return self._wait(row)
         mine = row.cluster.free or row.cluster.busy_with == row.pk
         if not mine and not is_fetched(row):
@@ -141,7 +142,8 @@ class RunMachine(Machine[Run]):
         kinds = {kind.name: kind.cores for kind in cloud.instance_types(row.cluster.workspace.region)}
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
-            cluster = clusters.claim(row.cluster_id, row.pk) if first is not None and first.pk == row.pk else None
+            mine = first is not None and first.pk == row.pk
+            cluster = clusters.claim(row.cluster_id, row.pk, row.name, row.requested_by_id) if mine else None
             if cluster is not None:  # on record before the start: whoever finds the process can say what it is
                 workers = kinds.get(cluster.instance_type, 0) * cluster.deployed_instances
                 claim = _claim(row, cluster, workers, source, environment)
@@ -149,7 +151,7 @@ class RunMachine(Machine[Run]):
         if cluster is None:
             return self._wait(row)
         if cluster.status != ClusterStatus.RUNNING:
-            clusters.release(row.cluster_id, row.pk)
+            clusters.release(row.cluster_id, row.pk, row.name)
             return self._wait(row)
         if not workers:
             message = f"The cloud no longer offers {cluster.instance_type}."
@@ -273,7 +275,7 @@ class RunMachine(Machine[Run]):
         row.due_at = max(timezone.now(), row.not_before)
         set_status(row, S.PENDING, RunReason.RETRYING)
         record_event(row.pk, Event("retry", f"Attempt {row.attempt} of {row.retries + 1} follows"))
-        clusters.release(row.cluster_id, row.pk)
+        clusters.release(row.cluster_id, row.pk, row.name)
         transaction.on_commit(lambda: services.wake_next(row.cluster_id))
 
     def fail(self, row: Run, error: CloudError) -> None:
@@ -290,10 +292,12 @@ class RunMachine(Machine[Run]):
         self._end(row, S.FAILED, _NOT_STARTED.get(error.code, RunReason.START_FAILED))
 
     def _end(self, row: Run, status: str, reason: str = "") -> None:
+        if row.status == S.PENDING:
+            clusters.used(row.cluster, row.pk, row.name)  # for which it waited until now
         set_status(row, status, reason)
         row.due_at = None
         row.progress_message = ""
-        clusters.release(row.cluster_id, row.pk)
+        clusters.release(row.cluster_id, row.pk, row.name)
         if row.cluster.dedicated_to == row.pk:
             self._ask(row.cluster, "delete", f"end of run {row.name}")
         elif row.pause_on_finish and row.started_at and not Run.objects.queued_on(row.cluster_id).exclude(pk=row.pk):

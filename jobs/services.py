@@ -49,7 +49,7 @@ def submit_run(
     if isinstance(place, NewCluster):
         run.cluster = _make_cluster(actor, run, place)
     else:
-        run.cluster = _queue_of(workspace, place, spec)
+        run.cluster = _queue_of(run, place, spec)
     run.save(force_insert=True)
     audit.record(
         actor,
@@ -91,9 +91,9 @@ def submit_template(*, actor: Actor, template: JobTemplate, schedule: JobSchedul
     )
 
 
-def _queue_of(workspace: Workspace, cluster: Cluster, spec: JobSpec) -> Cluster:
-    """The cluster, locked, if it takes one more run."""
-    place = Cluster.objects.in_workspace(workspace).select_for_update().filter(pk=cluster.pk).usable().first()
+def _queue_of(run: Run, cluster: Cluster, spec: JobSpec) -> Cluster:
+    """The cluster, locked and used, if it takes one more run."""
+    place = Cluster.objects.in_workspace(run.workspace).select_for_update().filter(pk=cluster.pk).usable().first()
     if place is None:
         raise UserError(
             "ClusterNotAvailable", "The cluster is stopped, failed or gone.", "Choose another, or resume it."
@@ -107,8 +107,7 @@ def _queue_of(workspace: Workspace, cluster: Cluster, spec: JobSpec) -> Cluster:
         raise UserError(
             "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
         )
-    # Submitting is activity: otherwise the cluster could be let go before the run has it.
-    Cluster.objects.filter(pk=place.pk).update(last_activity_at=timezone.now())
+    clusters.used(place, run.pk, run.name, run.requested_by_id)
     return place
 
 

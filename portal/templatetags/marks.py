@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from django import template
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
@@ -26,10 +27,12 @@ def badge(status: str, *, active: bool = False) -> SafeString:
 @register.simple_tag
 def moment(at: datetime | None, *, kind: str = "short", until: datetime | None = None, none: str = "–") -> SafeString:
     """A time in UTC, which the page's script rewrites for the reader's zone, as ``kind`` says. With ``until``, the
-    time between."""
+    time between. A ``countdown`` also says how many seconds are left: the reader's clock may be wrong."""
     if not at:
         return SafeString(f'<span class="muted">{escape(none)}</span>')
     opening = f'<time datetime="{_iso(at)}" data-time="{escape(kind)}"'
+    if kind == "countdown":
+        opening += f' data-left="{(at - timezone.now()).total_seconds():.1f}"'
     if until:
         return SafeString(f'{opening} data-until="{_iso(until)}">{escape(timesince(at, until))}</time>')
     clock = "%H:%M:%S" if kind == "full" else "%H:%M"

@@ -62,12 +62,26 @@
     return minutes ? `${minutes} min ${seconds} s` : `${seconds} s`;
   }
 
+  const deadlines = new WeakMap();
+
+  /** Until a time to come, by the seconds that the server counted: the reader's clock may be wrong. */
+  function countdown(element) {
+    if (!deadlines.has(element)) deadlines.set(element, Date.now() + 1000 * Number(element.dataset.left));
+    const seconds = Math.ceil((deadlines.get(element) - Date.now()) / 1000);
+    if (seconds <= 0) return "any moment";
+    const [days, hours, minutes] = [seconds / 86400, (seconds % 86400) / 3600, (seconds % 3600) / 60].map(Math.floor);
+    if (days) return `in ${days} d ${hours} h`;
+    if (hours) return `in ${hours} h ${minutes} min`;
+    return minutes ? `in ${minutes} min ${seconds % 60} s` : `in ${seconds} s`;
+  }
+
   function showTime(element) {
     const date = new Date(element.dateTime);
     if (Number.isNaN(date.getTime())) return;
     const kind = element.dataset.time;
     let text;
     if (kind === "relative") text = relative(date);
+    else if (kind === "countdown") text = countdown(element);
     else if (kind === "elapsed") text = elapsed(date, element.dataset.until && new Date(element.dataset.until));
     else if (kind === "clock") text = date.toDateString() === new Date().toDateString() ? clockTime.format(date) : dayTime.format(date);
     else text = (kind === "full" ? fullTime : shortTime).format(date);
@@ -76,7 +90,7 @@
   }
 
   const showTimes = (root = document) => $$("time[data-time]", root).forEach(showTime);
-  setInterval(() => $$('time[data-time="elapsed"]').forEach(showTime), 1000);
+  setInterval(() => $$('time[data-time="elapsed"], time[data-time="countdown"]').forEach(showTime), 1000);
   setInterval(() => $$('time[data-time="relative"]').forEach(showTime), 20000);
 
   /** What is typed as a time is meant by the reader's clock; the server is told which that is. */

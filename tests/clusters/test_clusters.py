@@ -1,4 +1,4 @@
-"""Clusters from the wish to the machines: every action from every status, faults, idleness, and the ledger."""
+"""Clusters from the wish to the machines: every action from every status, faults, and the ledger."""
 
 from __future__ import annotations
 
@@ -405,77 +405,6 @@ def test_no_scaling_on_the_way(status: ClusterStatus, workspace: Workspace) -> N
     cluster = make_cluster(workspace, status=status, target=TARGET_OF.get(status, Target.RUNNING))
     with pytest.raises(UserError, match="NotNow"):
         scale(cluster, 3)
-
-
-# --- idleness -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("field", "status", "end"),
-    [
-        ("auto_pause_minutes", S.RUNNING, S.PAUSED),
-        ("auto_stop_minutes", S.RUNNING, S.STOPPED),
-        ("auto_stop_minutes", S.PAUSED, S.STOPPED),
-    ],
-)
-def test_an_idle_cluster_is_let_go_at_the_minute(
-    field: str, status: str, end: str, running: Cluster, workers: Workers
-) -> None:
-    if status == S.PAUSED:
-        act(running, "pause")
-        workers.work()
-    services.update_cluster(actor=actor(), cluster=running, **{field: 30})
-    idle_since = Cluster.objects.get(pk=running.pk).last_activity_at
-    workers.clock.at = idle_since
-    workers.clock.move(minutes=30, microseconds=-1)
-    assert services.pause_idle() == 0
-    workers.clock.move(microseconds=1)
-    assert services.pause_idle() == 1
-    assert services.pause_idle() == 0
-    workers.work()
-    running.refresh_from_db()
-    assert running.status == end
-    assert running.last_activity_at == idle_since, "what the platform does by itself is no activity"
-    assert (
-        running.transitions.filter(kind="REQUEST").order_by("-seq")[0].actor_label.startswith("Bodo Cloud Platform (")
-    )
-
-
-def test_zero_minutes_are_never(running: Cluster, workers: Workers) -> None:
-    workers.clock.move(days=300)
-    assert services.pause_idle() == 0
-
-
-def test_a_busy_cluster_is_not_let_go(running: Cluster, workers: Workers) -> None:
-    import uuid
-
-    services.update_cluster(actor=actor(), cluster=running, auto_pause_minutes=1, auto_stop_minutes=1)
-    holder = uuid.uuid4()
-    services.claim(running.pk, holder)
-    workers.clock.move(days=1)
-    assert services.pause_idle() == 0
-    services.release(running.pk, holder)
-    assert services.pause_idle() == 0, "activity ends with the run"
-    workers.clock.move(minutes=1)
-    assert services.pause_idle() == 1
-
-
-def test_what_a_person_does_is_activity(running: Cluster, workers: Workers) -> None:
-    services.update_cluster(actor=actor(), cluster=running, auto_pause_minutes=10)
-    workers.clock.move(minutes=9)
-    person = make_user()
-    services.act(actor=actor(person), cluster=running, action=ACTIONS["restart"])
-    workers.work()
-    workers.clock.move(minutes=9)
-    assert services.pause_idle() == 0
-
-
-def test_activity_between_the_look_and_the_pause_wins(running: Cluster, workers: Workers) -> None:
-    services.update_cluster(actor=actor(), cluster=running, auto_pause_minutes=1)
-    seen = Cluster.objects.get(pk=running.pk)
-    workers.clock.move(minutes=2)
-    Cluster.objects.filter(pk=running.pk).update(last_activity_at=workers.clock.at)
-    assert not services._let_go(seen, ACTIONS["pause"], "auto-pause")
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------

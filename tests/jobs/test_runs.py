@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from accounts.models import AuditEvent
 from clusters import reconcile as cluster_reconcile
 from clusters import services as clusters
+from clusters import services_idle
 from clusters.models import Cluster
 from jobs import reconcile, services
 from jobs.models import MAX_QUEUED, TRANSITIONS, Run, RunReason, RunStatus
@@ -150,7 +151,7 @@ def test_submitting_is_activity(cluster: Cluster, workers: Workers) -> None:
     clusters.update_cluster(actor=actor(), cluster=cluster, auto_pause_minutes=1)
     workers.clock.move(minutes=5)
     submit(cluster, auto_resume=False)
-    assert clusters.pause_idle() == 0
+    assert services_idle.pause_idle() == 0
 
 
 # --- cancelling -----------------------------------------------------------------------------------------------------

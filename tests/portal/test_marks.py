@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
 from portal.templatetags.marks import badge, live_row, moment
+from tests.fakes import Clock
 
 AT = datetime(2026, 11, 1, 9, 30, 15, 250000, tzinfo=UTC)
 
@@ -19,6 +20,11 @@ def test_a_time_is_shown_in_utc_and_told_to_the_script() -> None:
 def test_a_span_of_time_has_two_ends() -> None:
     shown = moment(AT, kind="elapsed", until=AT + timedelta(minutes=3))
     assert 'data-until="2026-11-01T09:33:15.250000Z">3\xa0minutes</time>' in shown
+
+
+def test_a_countdown_says_what_is_left_whatever_the_reader_s_clock_says(clock: Clock) -> None:
+    shown = moment(clock.at + timedelta(minutes=2, seconds=0.5), kind="countdown")
+    assert 'data-time="countdown" data-left="120.5">' in shown
 
 
 def test_what_has_not_happened_has_no_time() -> None:
