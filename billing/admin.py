@@ -17,7 +17,18 @@ from accounts.admin_organizations import facts
 from accounts.models import Organization
 from billing import rates
 from billing.dashboard import dashboard
-from billing.models import MeteredCluster, Rate, Statement, StatementLine, UsageDay, UsageInterval
+from billing.models import (
+    Alarm,
+    AlarmChange,
+    AlarmEndpoint,
+    MeteredCluster,
+    Rate,
+    Statement,
+    StatementLine,
+    UsageDay,
+    UsageInterval,
+    UsageSample,
+)
 from billing.months import Month
 from billing.totals import DIMENSIONS
 from portal.admin import LookOnlyAdmin, link_to_list
@@ -129,6 +140,48 @@ class MeteredClusterAdmin(LookOnlyAdmin[MeteredCluster]):
     list_display = ["cluster", "ledger_length"]
     list_select_related = ["cluster"]
     search_fields = ["cluster__name"]
+
+
+@admin.register(Alarm)
+class AlarmAdmin(LookOnlyAdmin[Alarm]):
+    """Usage alarms of cloud configurations."""
+
+    list_display = ["name", "configuration", "status", "target", "state", "state_at", "threshold", "due_at"]
+    list_filter = ["status", "state"]
+    list_select_related = ["configuration"]
+    search_fields = ["name", "configuration__name", "configuration__organization__name"]
+    ordering = ["-created_at"]
+
+
+@admin.register(AlarmEndpoint)
+class AlarmEndpointAdmin(LookOnlyAdmin[AlarmEndpoint]):
+    """Whom alarms tell."""
+
+    list_display = ["address", "alarm", "state", "asked", "asked_at"]
+    list_filter = ["state"]
+    list_select_related = ["alarm"]
+    search_fields = ["address", "alarm__name"]
+
+
+@admin.register(AlarmChange)
+class AlarmChangeAdmin(LookOnlyAdmin[AlarmChange]):
+    """What alarms said."""
+
+    list_display = ["at", "alarm", "number", "state", "reason", "told"]
+    list_filter = ["state"]
+    list_select_related = ["alarm"]
+    search_fields = ["alarm__name"]
+    ordering = ["-at"]
+
+
+@admin.register(UsageSample)
+class UsageSampleAdmin(LookOnlyAdmin[UsageSample]):
+    """The metric that alarms on LOCAL watch."""
+
+    list_display = ["minute", "configuration", "vcpus"]
+    list_select_related = ["configuration"]
+    search_fields = ["configuration__name", "configuration__organization__name"]
+    ordering = ["-minute"]
 
 
 @admin.display(description="Usage this month")

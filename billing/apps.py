@@ -19,3 +19,26 @@ class BillingConfig(AppConfig):
         pricing.refuse_unpriced = rates.refuse_unpriced
         scheduler.every(10, "metering", metering.meter)
         scheduler.every(600, "statements", statements.close_due)
+        _start_alarms()
+
+
+def _start_alarms() -> None:
+    """Usage alarms: watch them, and see to what hangs on configurations and organizations."""
+    from accounts import hooks as people
+    from billing import alarms_metric, alarms_reconcile, services_alarms
+    from billing.models import Alarm
+    from portal import reconcile, scheduler
+    from workspaces import hooks as workspaces
+    from workspaces.models import CloudConfiguration
+
+    def alarms_on(configuration: CloudConfiguration) -> list[str]:
+        return [f"the usage alarm {alarm}" for alarm in Alarm.objects.standing_on(configuration)]
+
+    reconcile.register(alarms_reconcile.AlarmMachine())
+    scheduler.every(15, "usage alarms", alarms_reconcile.watch)
+    scheduler.every(3600, "old usage samples", alarms_metric.prune)
+    workspaces.configuration_pages.append(("Usage alarms", "billing:alarms"))
+    workspaces.configuration_uses.append(alarms_on)
+    people.organization_deleted.append(
+        lambda actor, organization: services_alarms.delete_alarms_of(actor=actor, organization=organization)
+    )

@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from billing import views, views_statements
+from billing import views, views_alarm_links, views_alarms, views_statements
 
 app_name = "billing"
+_ALARMS = "o/<uuid:organization>/configurations/<uuid:configuration>/alarms/"
+_ALARM = _ALARMS + "<uuid:alarm>/"
 urlpatterns = [
     path("o/<uuid:organization>/billing/", views.billing, name="dashboard"),
     path("o/<uuid:organization>/billing/export/", views.export, name="export"),
@@ -13,4 +15,15 @@ urlpatterns = [
     path("o/<uuid:organization>/billing/statements/", views_statements.statements, name="statements"),
     path("o/<uuid:organization>/billing/statements/<str:month>/", views_statements.statement, name="statement"),
     path("o/<uuid:organization>/billing/statements/<str:month>/file/", views_statements.file, name="statement_file"),
+    path(_ALARMS, views_alarms.alarms, name="alarms"),
+    path(_ALARMS + "new/", views_alarms.alarm_new, name="alarm_new"),
+    path(_ALARM, views_alarms.alarm, name="alarm"),
+    path(_ALARM + "edit/", views_alarms.alarm_edit, name="alarm_edit"),
+    path(_ALARM + "retry/", views_alarms.alarm_retry, name="alarm_retry"),
+    path(_ALARM + "delete/", views_alarms.alarm_delete, name="alarm_delete"),
+    path(_ALARM + "endpoints/", views_alarms.endpoint_add, name="alarm_endpoint_add"),
+    path(_ALARM + "endpoints/<uuid:endpoint>/resend/", views_alarms.endpoint_resend, name="alarm_endpoint_resend"),
+    path(_ALARM + "endpoints/<uuid:endpoint>/remove/", views_alarms.endpoint_remove, name="alarm_endpoint_remove"),
+    path("alarms/confirm/<str:confirm_key>/", views_alarm_links.alarm_confirm, name="alarm_confirm"),
+    path("alarms/unsubscribe/<str:unsubscribe_key>/", views_alarm_links.alarm_unsubscribe, name="alarm_unsubscribe"),
 ]

@@ -231,6 +231,8 @@ ACCOUNT_RATE_LIMITS = {  # beside allauth's own
     "sso": "30/m/ip",
     "invite": "500/h/key",  # by organization
     "invited": "5/h/key",  # by address, whoever invites it
+    "alarm_endpoint": "5/d/key",  # by address, whichever alarm asks it
+    "alarm_endpoints": "100/d/key",  # by organization
 }
 
 # Who answers for AWS Marketplace: nobody, AWS, or the sandbox, in which anybody may try the registration.

@@ -185,6 +185,9 @@ class FakeCloud:
     def instance_types(self, region: str) -> Sequence[InstanceType]:
         return [InstanceType(f"local.{cores}x", cores, cores, cores * 1024) for cores in (1, 2, 4)]
 
+    def total_vcpus(self) -> int | None:
+        return self.capacity
+
     def releases(self) -> Sequence[Release]:
         return [Release("2026.10")]
 

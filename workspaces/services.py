@@ -23,6 +23,7 @@ from accounts.standing import lock_roles
 from portal import events, queue
 from portal.clouds.base import Check, CloudError, Files, Target
 from portal.errors import UserError
+from workspaces import hooks
 from workspaces.clouds import cloud_of, local_cloud
 from workspaces.models import (
     Catalog,
@@ -144,6 +145,13 @@ def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> 
             "ConfigurationInUse",
             f"{used} workspaces stand on {row.name}.",
             "Delete them first, then the configuration.",
+        )
+    others = [name for ask in hooks.configuration_uses for name in ask(row)]
+    if others:
+        raise UserError(
+            "ConfigurationInUse",
+            f"{row.name} is used by {', '.join(others[:10])}.",
+            "Delete what uses it first, then the configuration.",
         )
     row.deleted_at = timezone.now()
     row.save(update_fields=["deleted_at"])

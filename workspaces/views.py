@@ -21,7 +21,7 @@ from portal.clouds.base import Check, CloudError
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
-from workspaces import services
+from workspaces import hooks, services
 from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
 from workspaces.forms import ConfigurationForm, WorkspaceForm, WorkspaceSettingsForm
 from workspaces.models import CloudConfiguration, Workspace, WorkspaceStatus
@@ -33,7 +33,8 @@ def configurations(request: OrganizationRequest, organization: Organization) -> 
     rows = CloudConfiguration.objects.in_organization(organization).annotate(
         workspace_count=Count("workspaces", filter=~Q(workspaces__status=WorkspaceStatus.TERMINATED))
     )
-    return render(request, "workspaces/configurations.html", {"nav": "configurations", "configurations": rows})
+    context = {"nav": "configurations", "configurations": rows, "more_pages": hooks.configuration_pages}
+    return render(request, "workspaces/configurations.html", context)
 
 
 @organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))

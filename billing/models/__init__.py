@@ -1,5 +1,7 @@
 """The tables of billing."""
 
+from billing.models.alarms import TRANSITIONS as ALARM_TRANSITIONS
+from billing.models.alarms import Alarm, AlarmChange, AlarmEndpoint, AlarmQuerySet, AlarmStatus, UsageSample
 from billing.models.statements import Statement, StatementLine, StatementQuerySet, rounded
 from billing.models.usage import (
     MeteredCluster,
@@ -12,6 +14,12 @@ from billing.models.usage import (
 )
 
 __all__ = [
+    "ALARM_TRANSITIONS",
+    "Alarm",
+    "AlarmChange",
+    "AlarmEndpoint",
+    "AlarmQuerySet",
+    "AlarmStatus",
     "MeteredCluster",
     "Rate",
     "Statement",
@@ -22,5 +30,6 @@ __all__ = [
     "UsageDayQuerySet",
     "UsageInterval",
     "UsageIntervalQuerySet",
+    "UsageSample",
     "rounded",
 ]

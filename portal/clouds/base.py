@@ -316,6 +316,82 @@ class Files(Protocol):
         """Delete a file, a link, or a folder with everything in it."""
 
 
+@dataclass(frozen=True)
+class AlarmSpec:
+    """What a usage alarm should be. ``id`` is our uuid: what a provider makes is named or tagged by it.
+
+    It goes off when more than ``threshold`` vCPUs are in use for ``period`` seconds (a multiple of 60). ``topic`` is
+    the name of the list of endpoints that is made for it, or the ARN of one that is there already. ``endpoints`` are
+    e-mail addresses, each with how often it was asked to confirm: a higher number asks again.
+    """
+
+    id: str
+    name: str
+    topic: str
+    threshold: int
+    period: int
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+
+
+class AlarmState(StrEnum):
+    """What an alarm says. INSUFFICIENT_DATA: the metric has gaps, so that nobody can tell."""
+
+    OK = "OK"
+    ALARM = "ALARM"
+    INSUFFICIENT_DATA = "INSUFFICIENT_DATA"
+
+
+class EndpointState(StrEnum):
+    """How an e-mail endpoint stands. Only a CONFIRMED one gets mail."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    UNSUBSCRIBED = "UNSUBSCRIBED"
+
+
+@dataclass(frozen=True)
+class AlarmObservation:
+    """What an alarm says ``at`` a time (UTC), and why in a sentence. ``endpoints`` are those that the provider knows;
+    None where the portal itself keeps them."""
+
+    state: AlarmState
+    reason: str
+    at: datetime
+    endpoints: Mapping[str, EndpointState] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The most vCPUs that were in use in the stretch of time that begins ``at`` (UTC)."""
+
+    at: datetime
+    vcpus: float
+
+
+class Alarms(Protocol):
+    """The usage alarms of one account, over its own metric: the vCPUs of all running instances. Calls may raise
+    ``CloudError``; none may be made inside a database transaction."""
+
+    portal_sends: bool
+    """Whether the portal asks endpoints to confirm and tells them what the alarm says; else the provider does."""
+
+    observe_seconds: float
+    """How often it is worth asking what alarms say, in seconds."""
+
+    def advance_alarm(self, spec: AlarmSpec, handle: Handle, target: Target) -> Step:
+        """Take one step toward RUNNING or TERMINATED."""
+
+    def observe_alarms(self, alarms: Sequence[tuple[AlarmSpec, Handle]]) -> Sequence[AlarmObservation]:
+        """What many alarms say, in their order."""
+
+    def metric_history(self, start: datetime, end: datetime, period: int) -> Sequence[Sample]:
+        """The metric in ``[start, end)``, oldest first, a sample for each ``period`` seconds that has data. Periods are
+        counted from the epoch."""
+
+    def total_vcpus(self) -> int | None:
+        """How many vCPUs there are at all; None where nobody knows."""
+
+
 class Cloud(Protocol):
     """What every provider does. All calls may raise ``CloudError``; none may be made inside a database transaction."""
 
@@ -336,6 +412,9 @@ class Cloud(Protocol):
 
     def instance_types(self, region: str) -> Sequence[InstanceType]:
         """The machines on offer, smallest first."""
+
+    def total_vcpus(self) -> int | None:
+        """How many vCPUs all instances may have together; None where nobody knows."""
 
     def releases(self) -> Sequence[Release]:
         """The Bodo releases on offer, newest first."""

@@ -36,6 +36,7 @@ from jobs.models import Run  # noqa: E402
 from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
+from tests.browser.furniture_alarms import fill_alarms  # noqa: E402
 from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_operator import fill_operator  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
@@ -214,6 +215,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_sso(owner, workspace.organization),
         **fill_vault(owner, workspace, long, LONG, files),
         **fill_jobs(owner, running),
+        **fill_alarms(owner, workspace, LONG),
     }
 
 

@@ -231,6 +231,26 @@ ROUTES: dict[str, Route] = {
     "billing:statements": Route(USAGE),
     "billing:statement": Route(USAGE),
     "billing:statement_file": Route(USAGE, get=False, form={"format": "parquet"}),
+    "billing:alarms": Route(),
+    "billing:alarm_new": Route(
+        MANAGERS,
+        form={
+            "name": "Big bill",
+            "topic": "bills",
+            "threshold": "8",
+            "period_minutes": "5",
+            "emails": "a@example.org, b@example.org",
+        },
+    ),
+    "billing:alarm": Route(),
+    "billing:alarm_edit": Route(MANAGERS, form={"name": "Other", "threshold": "9", "period_minutes": "15"}),
+    "billing:alarm_retry": Route(MANAGERS, get=False, form={}),
+    "billing:alarm_delete": Route(MANAGERS, get=False, form={}),
+    "billing:alarm_endpoint_add": Route(MANAGERS, get=False, form={"emails": "c@example.org"}),
+    "billing:alarm_endpoint_resend": Route(MANAGERS, get=False, form={}),
+    "billing:alarm_endpoint_remove": Route(MANAGERS, get=False, form={}),
+    "billing:alarm_confirm": Route(public=True, in_tenant=False, form={}),
+    "billing:alarm_unsubscribe": Route(public=True, in_tenant=False, form={}),
 }
 
 OUR_NAMESPACES = ("accounts", "workspaces", "clusters", "jobs", "billing", None)

@@ -26,6 +26,7 @@ from accounts.services_audit import note_export
 from clusters import services as clusters
 from tests.accounts import writes_sso as single_sign_on
 from tests.accounts import writes_staff as staff
+from tests.billing import writes_alarms as alarms
 from tests.factories import (
     actor,
     add_to_organization,
@@ -403,6 +404,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     **jobs.WRITES,
     **staff.WRITES,
     **single_sign_on.WRITES,
+    **alarms.WRITES,
 }
 
 
@@ -417,6 +419,7 @@ MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,
     *single_sign_on.MAKES_ITS_OWN,
+    *alarms.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
     *(
         "lock_user",
@@ -479,6 +482,7 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
     ]
     tables += ["workspaces_secretgroup", "workspaces_secret", "workspaces_catalog", "accounts_apitoken"]
     tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
+    tables += ["billing_alarm", "billing_alarmendpoint"]
     found = {}
     with connection.cursor() as cursor:
         for table in tables:

@@ -19,8 +19,10 @@ IN_WORKSPACES = [
 """Names in addresses of what belongs to a workspace; those that go together are foreign together."""
 
 IN_ORGANIZATIONS = [("configuration",), ("membership",), ("api_token",), ("domain",), ("interval",), ("month",)]
+IN_ORGANIZATIONS += [("alarm",), ("endpoint",)]
 TENANTS = {"organization", "workspace"}
 OF_NOBODY = {"action", "session", "tenant", "activation_key", "claim_key", "registration", "invitation_key"}
+OF_NOBODY |= {"confirm_key", "unsubscribe_key"}
 """Words, what belongs to a person or a browser, and the organization that a provider sends somebody back to."""
 
 

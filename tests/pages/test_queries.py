@@ -32,6 +32,8 @@ COUNTS = {
     "accounts:audit": 9,
     "accounts:tokens": 6,
     "workspaces:configurations": 5,
+    "billing:alarms": 8,
+    "billing:alarm": 9,
     "workspaces:list": 6,
     "workspaces:members": 11,
     "workspaces:settings": 7,

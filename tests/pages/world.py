@@ -35,9 +35,12 @@ from accounts.services_marketplace import claim, register
 from accounts.services_signup import sign_up
 from accounts.views_marketplace import CLAIMED
 from billing import metering
-from billing.models import UsageInterval
+from billing.alarms_links import confirm_key, unsubscribe_key
+from billing.models import Alarm, AlarmEndpoint, UsageInterval
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
+from portal.clouds.base import EndpointState
+from tests.billing.alarms_world import make_alarm, make_endpoint
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
@@ -118,9 +121,10 @@ class Tenants:
     def ids(self, place: Place | None = None, **other: Any) -> dict[str, Any]:
         """Values for all the names that addresses have."""
         place = place or self.lab
+        endpoint = self.endpoint_of(place.workspace.organization)
         return {
             "organization": place.workspace.organization_id,
-            "configuration": self.configuration.pk,
+            "configuration": place.workspace.cloud_configuration_id,
             "workspace": place.workspace.pk,
             "cluster": place.cluster.pk,
             "run": place.run.pk,
@@ -139,6 +143,10 @@ class Tenants:
             "action": "pause",
             "month": STATED[place.workspace.organization == self.globex],
             "interval": UsageInterval.objects.get(cluster=place.cluster).pk,
+            "alarm": endpoint.alarm_id,
+            "endpoint": endpoint.pk,
+            "confirm_key": confirm_key(endpoint),
+            "unsubscribe_key": unsubscribe_key(endpoint),
             "session": 1,
             "tenant": place.workspace.organization_id,
             "domain": SsoDomain.objects.in_organization(place.workspace.organization).values_list("pk", flat=True)[0],
@@ -148,6 +156,14 @@ class Tenants:
             "token": sandbox.token_for(Purchase("sandbox-product", "210987654321")),
             **other,
         }
+
+    def alarm_of(self, organization: Organization) -> Alarm:
+        """The usage alarm of its cloud configuration."""
+        return Alarm.objects.in_organization(organization)[0]
+
+    def endpoint_of(self, organization: Organization) -> AlarmEndpoint:
+        """The endpoint of that alarm, which has not confirmed."""
+        return AlarmEndpoint.objects.get(alarm=self.alarm_of(organization), address="endpoint@example.org")
 
     def client(self, role: str, **options: Any) -> Client:
         """A browser in which that person has signed in, and in which somebody came from AWS Marketplace."""
@@ -244,6 +260,8 @@ def make_tenants(directory: Path) -> Tenants:
         make_connection(place)
     for cluster, month in zip((lab.cluster, abroad.cluster), STATED, strict=True):
         make_statement(cluster, date.fromisoformat(f"{month}-01"))
+    for cloud in (acme_cloud, globex_cloud):
+        make_endpoint(make_alarm(cloud), EndpointState.PENDING, address="endpoint@example.org")
     pending = sign_up(
         address=None,
         email="newcomer@example.org",

@@ -41,13 +41,25 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import OrganizationRole, WorkspaceRole
-from billing.models import MeteredCluster, Rate, Statement, StatementLine, UsageDay, UsageInterval
+from billing.models import (
+    Alarm,
+    AlarmChange,
+    AlarmEndpoint,
+    MeteredCluster,
+    Rate,
+    Statement,
+    StatementLine,
+    UsageDay,
+    UsageInterval,
+    UsageSample,
+)
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
 from portal import mail
 from portal.admin import LookOnlyAdmin
 from portal.models import DeploymentEvent, OutgoingMail
 from tests.accounts.writes_staff import make_pending
+from tests.billing.alarms_world import make_alarm, make_endpoint
 from tests.factories import (
     add_to_organization,
     add_to_workspace,
@@ -207,6 +219,12 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     UsageDay: usage_day,
     Statement: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)),
     StatementLine: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)).lines.get(),
+    Alarm: make_alarm,
+    AlarmEndpoint: lambda: make_endpoint(make_alarm()),
+    AlarmChange: lambda: AlarmChange.objects.create(alarm=make_alarm(), number=1, at=timezone.now(), state="OK"),
+    UsageSample: lambda: UsageSample.objects.create(
+        configuration=make_configuration(make_organization()), minute=timezone.now(), vcpus=1
+    ),
     MeteredCluster: lambda: MeteredCluster.objects.create(cluster=make_cluster(workspace()), ledger_length=1),
 }
 """How to make a row of each, with all that its pages show."""

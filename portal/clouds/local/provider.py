@@ -111,6 +111,10 @@ class LocalCloud:
             if cores <= self.capacity.cores
         ]
 
+    def total_vcpus(self) -> int | None:
+        """What the machine has for instances."""
+        return self.capacity.cores
+
     def releases(self) -> Sequence[Release]:
         """The releases with pinned requirements."""
         return self.installed.list()

@@ -1,0 +1,71 @@
+"""What usage alarms stand on: from a configuration to its provider's alarms, and the guide's threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil, floor, log10
+
+from billing.alarms_local import LocalAlarms
+from billing.models import Alarm
+from portal.clouds.base import Alarms
+from workspaces.models import CloudConfiguration
+
+WEEK = timedelta(weeks=1)
+PERIOD_MINUTES = 5
+"""The guide's default."""
+
+PERIODS = (5, 15, 60, 360)
+"""Minutes that can be chosen. CloudWatch takes them all, and AWS counts vCPUs too seldom for shorter ones."""
+
+MARGIN = 1.15
+"""The guide takes 1000 where the highest value of the last week was about 850."""
+
+SHARE_OF_CAPACITY = 0.8
+NAME = "vCPUs in use"
+TOPIC = "usage-alarms"
+
+
+def alarms_of(configuration: CloudConfiguration) -> Alarms:
+    """The alarms of a configuration's provider."""
+    return LocalAlarms(configuration)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A threshold and why; None where nothing is known to take one from."""
+
+    threshold: int | None
+    reason: str
+
+
+def suggestion(alarms: Alarms, now: datetime) -> Suggestion:
+    """The threshold to begin with: above the highest value of the last week, or from the capacity without a history.
+    Raises CloudError."""
+    total = alarms.total_vcpus()
+    highest = max((sample.vcpus for sample in alarms.metric_history(now - WEEK, now, 3600)), default=0)
+    if highest:
+        threshold = above(highest)
+        reason = f"Suggested: {threshold}, above the highest value of the last week ({highest:g})."
+        if total is not None and threshold >= total:
+            reason += f" There are only {total} vCPUs, so it would never be passed: choose less to be told before that."
+        return Suggestion(threshold, reason)
+    if total is None:
+        return Suggestion(None, "Nothing was in use in the last week, so there is no value to start from.")
+    threshold = max(floor(total * SHARE_OF_CAPACITY), 1) if total > 1 else 0
+    reason = f"Suggested: {threshold} of the {total} vCPUs there are, because nothing was in use in the last week."
+    return Suggestion(threshold, reason)
+
+
+def above(highest: float) -> int:
+    """A round number that is higher by about ``MARGIN``, and higher in any case."""
+    wanted = highest * MARGIN
+    step = max(10 ** floor(log10(wanted)) / 2, 1)
+    return max(int(ceil(wanted / step) * step), floor(highest) + 1)
+
+
+def free_name(configuration: CloudConfiguration) -> str:
+    """The default name, with a number where it is taken."""
+    taken = {name.lower() for name in Alarm.objects.standing_on(configuration).values_list("name", flat=True)}
+    names = (NAME if number == 1 else f"{NAME} {number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name.lower() not in taken)
