@@ -10,13 +10,15 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the intervals in step with the ledgers, close months, and tell what runs cost."""
-        from billing import metering, rates, runs, statements
-        from clusters import pricing
+        from billing import holds, metering, rates, runs, statements
+        from clusters import launching, ledger, pricing
         from jobs import costs
         from portal import scheduler
 
         costs.costs_of = runs.costs_of
         pricing.refuse_unpriced = rates.refuse_unpriced
+        launching.checks.append(holds.reserve)
+        ledger.followers.append(holds.follow)
         scheduler.every(10, "metering", metering.meter)
         scheduler.every(600, "statements", statements.close_due)
         _start_alarms()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -67,12 +67,7 @@ def rebuild(cluster_ids: Sequence[UUID]) -> int:
     rows = Cluster.objects.select_for_update(of=("self",), skip_locked=True).filter(pk__in=cluster_ids)
     clusters = list(rows.select_related("workspace__cloud_configuration").order_by("pk"))
     known = MeteredCluster.objects.in_bulk([cluster.pk for cluster in clusters])
-    stored: dict[UUID, dict[datetime, UsageInterval]] = defaultdict(dict)
-    for interval in UsageInterval.objects.filter(cluster__in=clusters):
-        stored[interval.cluster_id][interval.started_at] = interval
-    ledgers = _ledgers(clusters)
-    prices = Prices()
-    changes = [_changes(cluster, ledgers.get(cluster.pk, []), stored[cluster.pk], prices) for cluster in clusters]
+    changes = _all_changes(clusters)
     _write(changes)
     _write_days(changes, known)
     MeteredCluster.objects.bulk_create(
@@ -82,6 +77,21 @@ def rebuild(cluster_ids: Sequence[UUID]) -> int:
         update_fields=["ledger_length"],
     )
     return len(clusters)
+
+
+def derived(cluster_ids: Collection[UUID]) -> list[UsageInterval]:
+    """The intervals of some clusters as their ledgers say now; nothing is written, and nobody waits."""
+    clusters = Cluster.objects.filter(pk__in=cluster_ids).select_related("workspace__cloud_configuration")
+    return [row for change in _all_changes(list(clusters)) for row in change.all]
+
+
+def _all_changes(clusters: list[Cluster]) -> list[_Changes]:
+    stored: dict[UUID, dict[datetime, UsageInterval]] = defaultdict(dict)
+    for interval in UsageInterval.objects.filter(cluster__in=clusters):
+        stored[interval.cluster_id][interval.started_at] = interval
+    ledgers = _ledgers(clusters)
+    prices = Prices()
+    return [_changes(cluster, ledgers.get(cluster.pk, []), stored[cluster.pk], prices) for cluster in clusters]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,17 @@ Called inside the transaction of the change itself, with the cluster's row locke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.utils import timezone
 
 from accounts.audit import Actor
 from clusters.models import Cluster, Transition, TransitionKind
 
 RESTART = "RESTART"
+
+followers: list[Callable[[Cluster, Transition], None]] = []
+"""Called with each new line, inside its transaction. The apps above put their own here."""
 
 
 def requested(cluster: Cluster, actor: Actor, *, restart: bool = False) -> None:
@@ -35,7 +40,7 @@ def _append(cluster: Cluster, kind: TransitionKind, status: str, instances: int,
     newest = Transition.objects.filter(cluster=cluster).order_by("-seq").values_list("at", flat=True).first()
     now = timezone.now()
     cluster.ledger_length += 1
-    Transition.objects.create(
+    line = Transition.objects.create(
         cluster=cluster,
         seq=cluster.ledger_length,
         at=max(now, newest or now),  # the clocks of two machines differ, and the bill needs an order
@@ -45,3 +50,5 @@ def _append(cluster: Cluster, kind: TransitionKind, status: str, instances: int,
         instances=instances,
         actor_label=actor_label,
     )
+    for follow in followers:
+        follow(cluster, line)

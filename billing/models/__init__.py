@@ -2,6 +2,15 @@
 
 from billing.models.alarms import TRANSITIONS as ALARM_TRANSITIONS
 from billing.models.alarms import Alarm, AlarmChange, AlarmEndpoint, AlarmQuerySet, AlarmStatus, UsageSample
+from billing.models.budgets import (
+    Budget,
+    BudgetNotice,
+    BudgetOverride,
+    BudgetQuerySet,
+    NoticeStep,
+    SpendHold,
+    SpendHoldQuerySet,
+)
 from billing.models.statements import Statement, StatementLine, StatementQuerySet, rounded
 from billing.models.usage import (
     MeteredCluster,
@@ -20,8 +29,15 @@ __all__ = [
     "AlarmEndpoint",
     "AlarmQuerySet",
     "AlarmStatus",
+    "Budget",
+    "BudgetNotice",
+    "BudgetOverride",
+    "BudgetQuerySet",
     "MeteredCluster",
+    "NoticeStep",
     "Rate",
+    "SpendHold",
+    "SpendHoldQuerySet",
     "Statement",
     "StatementLine",
     "StatementQuerySet",

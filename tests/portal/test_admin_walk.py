@@ -45,8 +45,12 @@ from billing.models import (
     Alarm,
     AlarmChange,
     AlarmEndpoint,
+    Budget,
+    BudgetNotice,
+    BudgetOverride,
     MeteredCluster,
     Rate,
+    SpendHold,
     Statement,
     StatementLine,
     UsageDay,
@@ -112,6 +116,17 @@ def usage_day() -> UsageDay:
         hourly=1,
         minutes=5,
     )
+
+
+def budget() -> Budget:
+    place = workspace()
+    return Budget.objects.create(organization=place.organization, workspace=place, limit=100)
+
+
+def hold() -> SpendHold:
+    cluster = make_cluster(workspace())
+    values = {"organization": cluster.workspace.organization, "workspace": cluster.workspace, "cluster": cluster}
+    return SpendHold.objects.create(hourly=1, instances=2, minutes=480, **values)
 
 
 def user_with_everything() -> User:
@@ -226,6 +241,14 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
         configuration=make_configuration(make_organization()), minute=timezone.now(), vcpus=1
     ),
     MeteredCluster: lambda: MeteredCluster.objects.create(cluster=make_cluster(workspace()), ledger_length=1),
+    Budget: budget,
+    BudgetOverride: lambda: BudgetOverride.objects.create(
+        budget=budget(), month=timezone.now().date().replace(day=1), reason="Quarter end", given_by="Alice"
+    ),
+    SpendHold: hold,
+    BudgetNotice: lambda: BudgetNotice.objects.create(
+        budget=budget(), month=timezone.now().date(), step="PAUSE", hold=hold(), acts_at=timezone.now()
+    ),
 }
 """How to make a row of each, with all that its pages show."""
 
