@@ -24,4 +24,5 @@ class ClustersConfig(AppConfig):
         reconcile.register(clusters.ClusterMachine())
         scheduler.every(2, "observe clusters", clusters.observe)
         scheduler.every(5, "pause idle clusters", services_idle.pause_idle)
+        scheduler.every(20, "warn of idle clusters", services_idle.warn_idle)
         scheduler.every(5, "end lifetimes", lifetimes.end_lifetimes)

@@ -134,6 +134,23 @@ class ScaleForm(forms.Form):
     instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, label="Number of instances")
 
 
+SNOOZES = [(30, "30 minutes"), (60, "1 hour"), (240, "4 hours"), (480, "8 hours"), (1440, "24 hours")]
+
+
+class SnoozeForm(forms.Form):
+    """For how long an idle cluster runs on."""
+
+    minutes = forms.TypedChoiceField(choices=SNOOZES, coerce=int, initial=60, label="For")
+
+
+class SnoozeLinkForm(forms.Form):
+    """The same by the link in a mail, which may do less."""
+
+    minutes = forms.TypedChoiceField(
+        choices=SNOOZES[:3], coerce=int, initial=60, label="Let it run on for", widget=forms.RadioSelect
+    )
+
+
 class ClusterFilter(forms.Form):
     """Which clusters a list shows."""
 

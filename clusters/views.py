@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.audit import actor_of
 from accounts.permissions import Perm
 from clusters import idleness, lifetimes, services
-from clusters.forms import ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
+from clusters.forms import SNOOZES, ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
@@ -114,6 +114,8 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Clust
         "can_scale": may and services.can_scale(cluster),
         "scale_form": ScaleForm(initial={"instances": cluster.instances}),
         "line": _lines([cluster])[0],
+        "snoozes": SNOOZES,
+        "now": timezone.now(),
     }
 
 

@@ -223,6 +223,10 @@ PORTAL_TOKENS_WITHOUT_EXPIRY = flag("PORTAL_TOKENS_WITHOUT_EXPIRY", False)
 PORTAL_SIGNUP_OPEN = flag("PORTAL_SIGNUP_OPEN", True)
 PORTAL_DEFAULT_HOURLY = Decimal(os.environ["PORTAL_DEFAULT_HOURLY"]) if "PORTAL_DEFAULT_HOURLY" in os.environ else None
 """US dollars for an hour of an instance whose type has no rate. None: such an instance cannot be started."""
+PORTAL_IDLE_WARNING_MINUTES = int(os.environ.get("PORTAL_IDLE_WARNING_MINUTES", "10"))
+"""How long before an idle cluster is paused or stopped its last user is told; 0 is never."""
+if not 0 <= PORTAL_IDLE_WARNING_MINUTES <= 1440:
+    raise ImproperlyConfigured("PORTAL_IDLE_WARNING_MINUTES, before an idle cluster is paused, must be from 0 to 1440.")
 PORTAL_TERMS_VERSION = os.environ.get("PORTAL_TERMS_VERSION", "2026-11-01")
 PORTAL_TERMS_URL = os.environ.get("PORTAL_TERMS_URL", "")
 ACCOUNT_RATE_LIMITS = {  # beside allauth's own
@@ -233,6 +237,8 @@ ACCOUNT_RATE_LIMITS = {  # beside allauth's own
     "invited": "5/h/key",  # by address, whoever invites it
     "alarm_endpoint": "5/d/key",  # by address, whichever alarm asks it
     "alarm_endpoints": "100/d/key",  # by organization
+    "snooze_link": "60/m/ip",
+    "snooze": "20/h/key",  # by cluster, by links in mails
 }
 
 # Who answers for AWS Marketplace: nobody, AWS, or the sandbox, in which anybody may try the registration.

@@ -136,6 +136,8 @@ NO_ACTOR = {
     "clusters.services.release": "the engine's own",
     "clusters.services.used": "the run that is submitted was audited",
     "clusters.services_idle.pause_idle": "acts as the system, through act()",
+    "clusters.services_idle.warn_idle": "acts as the system",
+    "clusters.services_idle.refuse_snooze": "reads",
     "clusters.services.nudge": "wakes; the caller wrote",
     "jobs.services.wake_queue": "wakes",
     "jobs.services.wake_next": "wakes",

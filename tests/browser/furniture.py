@@ -37,6 +37,7 @@ from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_alarms import fill_alarms  # noqa: E402
+from tests.browser.furniture_idle import fill_idle  # noqa: E402
 from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_operator import fill_operator  # noqa: E402
 from tests.browser.furniture_people import fill_people  # noqa: E402
@@ -212,6 +213,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_operator(workspace.organization),
         **fill_security(workspace.organization),
         **fill_signup(LONG),
+        **fill_idle(owner, workspace, runs["daily revenue"]),
         **fill_sso(owner, workspace.organization),
         **fill_vault(owner, workspace, long, LONG, files),
         **fill_jobs(owner, running),

@@ -24,6 +24,8 @@ from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services import add_member, create_organization
 from accounts.services_audit import note_export
 from clusters import services as clusters
+from clusters import services_idle
+from clusters.models import Cluster
 from tests.accounts import writes_sso as single_sign_on
 from tests.accounts import writes_staff as staff
 from tests.billing import writes_alarms as alarms
@@ -90,6 +92,11 @@ def entered(t: Tenants, actor: Actor) -> Workspace:
 def leave_with_another_owner(t: Tenants, actor: Actor) -> None:
     add_to_organization(t.acme, make_user("second"), OrganizationRole.OWNER)
     people.leave_organization(actor=actor, organization=t.acme)
+
+
+def end_a_snooze(t: Tenants, actor: Actor) -> None:
+    Cluster.objects.filter(pk=t.lab.cluster.pk).update(snoozed_until=_tomorrow())
+    services_idle.end_snooze(actor=actor, cluster=t.lab.cluster)
 
 
 def _confirmed(tenants: Tenants) -> PendingSignup:
@@ -401,6 +408,11 @@ WRITES: dict[str, tuple[str, Write]] = {
         "cluster.update",
         lambda t, by: clusters.update_cluster(**by, cluster=t.lab.cluster, name="other"),
     ),
+    "clusters.services_idle.snooze_cluster": (
+        "cluster.snooze",
+        lambda t, by: services_idle.snooze_cluster(**by, cluster=t.lab.cluster, minutes=60),
+    ),
+    "clusters.services_idle.end_snooze": ("cluster.end_snooze", lambda t, by: end_a_snooze(t, **by)),
     **jobs.WRITES,
     **staff.WRITES,
     **single_sign_on.WRITES,
@@ -431,7 +443,7 @@ MAKES_ITS_OWN = (
         "release",
         "send_activation_again",
     ),
-    *("revoke_of", "accept_invitation", "decline_invitation", "leave_workspace"),
+    *("end_snooze", "revoke_of", "accept_invitation", "decline_invitation", "leave_workspace"),
 )
 """What these write upon is made in the table above."""
 

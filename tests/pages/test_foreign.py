@@ -22,7 +22,7 @@ IN_ORGANIZATIONS = [("configuration",), ("membership",), ("api_token",), ("domai
 IN_ORGANIZATIONS += [("alarm",), ("endpoint",)]
 TENANTS = {"organization", "workspace"}
 OF_NOBODY = {"action", "session", "tenant", "activation_key", "claim_key", "registration", "invitation_key"}
-OF_NOBODY |= {"confirm_key", "unsubscribe_key"}
+OF_NOBODY |= {"confirm_key", "unsubscribe_key", "snooze_key"}
 """Words, what belongs to a person or a browser, and the organization that a provider sends somebody back to."""
 
 

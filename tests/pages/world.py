@@ -37,6 +37,7 @@ from accounts.views_marketplace import CLAIMED
 from billing import metering
 from billing.alarms_links import confirm_key, unsubscribe_key
 from billing.models import Alarm, AlarmEndpoint, UsageInterval
+from clusters import snooze_links
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
 from portal.clouds.base import EndpointState
@@ -152,6 +153,7 @@ class Tenants:
             "domain": SsoDomain.objects.in_organization(place.workspace.organization).values_list("pk", flat=True)[0],
             "activation_key": activation.key_of(self.pending),
             "claim_key": self.claim_key,
+            "snooze_key": snooze_links.key_of(place.cluster, self.people["owner"]),
             "registration": self.registration.pk,
             "token": sandbox.token_for(Purchase("sandbox-product", "210987654321")),
             **other,
@@ -185,7 +187,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
     (files / "folder").mkdir()
     handle = {"steps": {"filesystem": {"id": name}}}
     workspace = make_workspace(organization, configuration, name=name.title(), handle=handle)
-    cluster = make_cluster(workspace)
+    cluster = make_cluster(workspace, auto_pause_minutes=60)
     charge(cluster)
     token = make_token(owner_of(organization), organization, workspace=workspace)
     template = make_template(workspace, cluster=cluster)
