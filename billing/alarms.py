@@ -12,6 +12,7 @@ from portal.clouds.base import Alarms
 from workspaces.models import CloudConfiguration
 
 WEEK = timedelta(weeks=1)
+MINUTE = timedelta(minutes=1)
 PERIOD_MINUTES = 5
 """The guide's default."""
 
@@ -43,7 +44,7 @@ def suggestion(alarms: Alarms, now: datetime) -> Suggestion:
     """The threshold to begin with: above the highest value of the last week, or from the capacity without a history.
     Raises CloudError."""
     total = alarms.total_vcpus()
-    highest = max((sample.vcpus for sample in alarms.metric_history(now - WEEK, now, 3600)), default=0)
+    highest = max((sample.vcpus for sample in alarms.metric_history(now - WEEK, now + MINUTE, 3600)), default=0)
     if highest:
         threshold = above(highest)
         reason = f"Suggested: {threshold}, above the highest value of the last week ({highest:g})."

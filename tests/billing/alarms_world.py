@@ -9,6 +9,7 @@ from typing import Any
 from billing.models import Alarm, AlarmEndpoint, UsageSample
 from portal.clouds.base import EndpointState
 from tests.factories import make_configuration, make_organization, make_user
+from tests.fakes import Clock
 from workspaces.models import CloudConfiguration
 
 _count = itertools.count(1)
@@ -42,3 +43,9 @@ def put_samples(configuration: CloudConfiguration, last: datetime, *vcpus: int |
         for number, value in enumerate(vcpus)
         if value is not None
     )
+
+
+def in_a_minute(clock: Clock) -> Clock:
+    """So that tests which move it by some seconds, or look a moment back, mean the same at each time of day."""
+    clock.at = clock.at.replace(second=10)
+    return clock

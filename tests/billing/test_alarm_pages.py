@@ -31,7 +31,7 @@ from portal.clouds.base import (
 )
 from portal.errors import UserError
 from portal.models import DeploymentEvent
-from tests.billing.alarms_world import make_alarm, make_endpoint, put_samples
+from tests.billing.alarms_world import in_a_minute, make_alarm, make_endpoint, put_samples
 from tests.factories import actor, make_configuration, make_organization, make_user
 from tests.fakes import Clock, FakeCloud, Workers
 from tests.mailbox import delivered
@@ -57,6 +57,11 @@ def owner(configuration: CloudConfiguration) -> Client:
 
 def where(name: str, configuration: CloudConfiguration, *ids: object) -> str:
     return reverse(f"billing:{name}", args=[configuration.organization_id, configuration.pk, *ids])
+
+
+@pytest.fixture(autouse=True)
+def seconds(clock: Clock) -> None:
+    in_a_minute(clock)
 
 
 # --- the form -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from billing.alarms_reconcile import observe, record_observation, watch
 from billing.models import Alarm, AlarmChange, UsageSample
 from portal.clouds.base import AlarmObservation, AlarmState, CloudError, EndpointState
 from portal.models import OutgoingMail
-from tests.billing.alarms_world import make_alarm, make_endpoint, put_samples
+from tests.billing.alarms_world import in_a_minute, make_alarm, make_endpoint, put_samples
 from tests.factories import make_cluster, make_configuration, make_organization, make_workspace
 from tests.fakes import Clock, FakeCloud
 from tests.mailbox import delivered
@@ -70,6 +70,11 @@ def test_the_evaluation_is_what_all_fillings_of_the_gaps_agree_on(
 def test_the_period_in_examples(values: list[int | None], state: str) -> None:
     samples = {MINUTE - timedelta(minutes=ago): value for ago, value in enumerate(values) if value is not None}
     assert evaluate(samples, MINUTE, 5, 2)[0] == state
+
+
+@pytest.fixture(autouse=True)
+def seconds(clock: Clock) -> None:
+    in_a_minute(clock)
 
 
 # --- the metric -----------------------------------------------------------------------------------------------------
