@@ -11,9 +11,11 @@ from django.db.models import Func, TextField
 
 from accounts.models import Organization, User
 from billing.months import Month
+from billing.templates import TEMPLATE
 from billing.totals import DIMENSIONS, Amount, Dimension, TagDimension, Usage, added, usage_of
 from billing.usage import cost
 from clusters.models import Cluster
+from jobs.models import JobTemplate
 from workspaces.models import Workspace
 
 SERIES = 7
@@ -84,10 +86,10 @@ class Dashboard:
 
 
 def dashboard(
-    organization: Organization, month: Month, now: datetime, by: Dimension, where: dict[str, Any] | None = None
+    organization: Organization, month: Month, now: datetime, by: Dimension, workspace: Workspace | None = None
 ) -> Dashboard:
-    """Add up one month. Open intervals count until ``now``; ``where`` narrows it to a part of the organization."""
-    usage = usage_of(organization, now, where)
+    """Add up one month. Open intervals count until ``now``; ``workspace`` narrows it to one."""
+    usage = usage_of(organization, now, workspace)
     by_day = usage.by_day(month.days())
     amounts = usage.by_value(month.days(), by)
     largest = sorted(amounts, key=lambda key: (-amounts[key].cost, -amounts[key].minutes, str(key)))
@@ -117,6 +119,10 @@ def _names(by: Dimension, keys: list[Any]) -> dict[Any, tuple[str, str]]:
     elif by.name == "cluster":
         rows = Cluster.objects.filter(pk__in=known).select_related("workspace").only("name", "workspace__name")
         found |= {row.pk: (row.name, f"in {row.workspace.name}") for row in rows}
+    elif by.name == "template":
+        found[None] = ("In no run of a template", "notebooks, other jobs, and clusters that wait")
+        templates = JobTemplate.objects.filter(pk__in=known).select_related("workspace")
+        found |= {row.pk: (row.name, f"in {row.workspace.name}") for row in templates.only("name", "workspace__name")}
     elif by.name == "user":
         found[None] = ("The platform", "clusters made for scheduled runs")
         found |= {row.pk: (str(row), row.email) for row in User.objects.filter(pk__in=known)}
@@ -167,9 +173,9 @@ def _forecast(usage: Usage, month: Month, by_day: dict[date, Amount], total: Amo
 
 
 def dimensions(organization: Organization) -> dict[str, Dimension]:
-    """All that an organization's usage can be added up by, by name: ``DIMENSIONS``, and ``tag:NAME`` for each tag."""
+    """All that an organization's usage can be added up by: by name, also ``template`` and ``tag:NAME`` for each tag."""
     tags = map(TagDimension.named, tag_keys(organization))
-    return {**DIMENSIONS, **{tag.name: tag for tag in tags}}
+    return {**DIMENSIONS, TEMPLATE.name: TEMPLATE, **{tag.name: tag for tag in tags}}
 
 
 def tag_keys(organization: Organization) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from accounts.models import Organization
 from billing.models import UsageDay, UsageInterval
 from billing.months import midnight
 from billing.usage import cost, days_of, minutes_within
+from workspaces.models import Workspace
 
 MONEY = DecimalField(max_digits=40, decimal_places=6)
 
@@ -37,6 +38,10 @@ class Dimension:
         for step in self.path.split("__"):
             found = getattr(found, step)
         return found
+
+    def parts(self, usage: Usage, days: list[date]) -> dict[tuple[date, Any], Amount] | None:
+        """What each value used on each day, where that cannot be read from the rows of usage one by one."""
+        return None
 
 
 DIMENSIONS = {
@@ -76,48 +81,66 @@ class Amount:
 
 @dataclass(frozen=True)
 class Usage:
-    """Of an organization, or a part of it: what has ended, to be asked for, and what goes on at ``now``."""
+    """Of an organization, or one workspace: what has ended, to be asked for, and what goes on at ``now``."""
 
+    organization: Organization
+    workspace: Workspace | None
     ended: QuerySet[UsageDay]
     running: list[UsageInterval]
     now: datetime
+    _known: dict[Any, dict[tuple[date, Any], Amount] | None] = field(default_factory=dict, repr=False)
 
     def by_value(self, days: list[date], by: Dimension) -> dict[Any, Amount]:
         """What each workspace, cluster, … used on these days, which follow on each other."""
         found: dict[Any, Amount] = defaultdict(Amount)
-        for key, minutes, hours in _added_up(_keyed(self._ended(days), by), "key"):
+        if (parts := self._parts(days, by)) is not None:
+            for (_, key), amount in parts.items():
+                found[key] += amount
+            return dict(found)
+        for key, minutes, hours in _added_up(_keyed(self.ended_on(days), by), "key"):
             found[key] += Amount(minutes, hours / 60)
-        for _, interval, amount in self._running(days):
+        for _, interval, amount in self.running_on(days):
             found[by.of(interval)] += amount
         return dict(found)
 
     def by_day(self, days: list[date]) -> dict[date, Amount]:
         """What was used on each of these days on which something was."""
         found: dict[date, Amount] = defaultdict(Amount)
-        for day, minutes, hours in _added_up(self._ended(days), "day"):
+        for day, minutes, hours in _added_up(self.ended_on(days), "day"):
             found[day] += Amount(minutes, hours / 60)
-        for day, _, amount in self._running(days):
+        for day, _, amount in self.running_on(days):
             found[day] += amount
         return dict(found)
 
     def by_day_and_value(self, days: list[date], by: Dimension, values: list[Any]) -> dict[tuple[date, Any], Amount]:
         """What some of them used on each of these days."""
+        if (parts := self._parts(days, by)) is not None:
+            return {(day, key): amount for (day, key), amount in parts.items() if key in values}
         found: dict[tuple[date, Any], Amount] = defaultdict(Amount)
         wanted = Q(key__in=[value for value in values if value is not None])
         if None in values:
             wanted |= Q(key=None)
-        rows = _keyed(self._ended(days), by).filter(wanted)
+        rows = _keyed(self.ended_on(days), by).filter(wanted)
         for day, key, minutes, hours in _added_up(rows, "day", "key"):
             found[day, key] += Amount(minutes, hours / 60)
-        for day, interval, amount in self._running(days):
+        for day, interval, amount in self.running_on(days):
             if by.of(interval) in values:
                 found[day, by.of(interval)] += amount
         return dict(found)
 
-    def _ended(self, days: list[date]) -> QuerySet[UsageDay]:
+    def _parts(self, days: list[date], by: Dimension) -> dict[tuple[date, Any], Amount] | None:
+        """Asked for once: a page adds them up in two ways."""
+        key = (by, days[0], days[-1])
+        if key not in self._known:
+            self._known[key] = by.parts(self, days)
+        return self._known[key]
+
+    def ended_on(self, days: list[date]) -> QuerySet[UsageDay]:
+        """The rows of intervals that have ended."""
         return self.ended.filter(day__gte=days[0], day__lte=days[-1])
 
-    def _running(self, days: list[date]) -> Iterator[tuple[date, UsageInterval, Amount]]:
+    def running_on(self, days: list[date]) -> Iterator[tuple[date, UsageInterval, Amount]]:
+        """What goes on, with its part of each day."""
         for interval in self.running:
             until = max(self.now, interval.started_at)
             for day in days_of(max(interval.started_at, midnight(days[0])), min(until, midnight(days[-1]))):
@@ -127,12 +150,15 @@ class Usage:
                 yield day, interval, Amount(minutes * interval.instances, price)  # also 0: it runs since a moment ago
 
 
-def usage_of(organization: Organization, now: datetime, where: dict[str, Any] | None = None) -> Usage:
-    """An organization's usage. ``where`` narrows it, as filters."""
-    running = UsageInterval.objects.in_organization(organization).filter(ended_at=None, **(where or {}))
+def usage_of(organization: Organization, now: datetime, workspace: Workspace | None = None) -> Usage:
+    """An organization's usage, or that of one of its workspaces."""
+    where = {"workspace": workspace} if workspace else {}
+    running = UsageInterval.objects.in_organization(organization).filter(ended_at=None, **where)
     fields = ("workspace_id", "cluster_id", "started_at", "ended_at", "instance_type", "instances", "hourly")
-    running = running.select_related("cluster").only(*fields, "cluster__tags", "cluster__created_by_id")
-    return Usage(UsageDay.objects.in_organization(organization).filter(**(where or {})), list(running), now)
+    of_cluster = ("cluster__tags", "cluster__created_by_id", "cluster__dedicated_to")
+    running = running.select_related("cluster").only(*fields, *of_cluster)
+    ended = UsageDay.objects.in_organization(organization).filter(**where)
+    return Usage(organization, workspace, ended, list(running), now)
 
 
 def added(amounts: Iterable[Amount]) -> Amount:

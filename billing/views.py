@@ -39,9 +39,8 @@ def billing(request: OrganizationRequest, organization: Organization) -> HttpRes
     dimensions = dashboard.dimensions(organization)
     by = dimensions.get(request.GET.get("by", ""), dimensions["cluster"])
     workspace = _workspace(organization, request.GET.get("workspace", ""))
-    where = {"workspace": workspace} if workspace else None
     with snapshot():
-        shown = dashboard.dashboard(organization, month, now, by, where)
+        shown = dashboard.dashboard(organization, month, now, by, workspace)
     context = {
         "nav": "billing",
         "month": month,

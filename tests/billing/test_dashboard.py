@@ -20,10 +20,11 @@ from clusters.models import Cluster
 from tests.billing.conftest import NOVEMBER, NOW
 from tests.billing.test_metering import ledger
 from tests.factories import make_cluster, make_organization, make_workspace
+from workspaces.models import Workspace
 
 
-def shown(organization: Organization, by: str, **where: Any) -> Dashboard:
-    return dashboard(organization, NOVEMBER, NOW, dimensions(organization)[by], where or None)
+def shown(organization: Organization, by: str, workspace: Workspace | None = None) -> Dashboard:
+    return dashboard(organization, NOVEMBER, NOW, dimensions(organization)[by], workspace)
 
 
 def lines(found: Dashboard) -> dict[str, tuple[int, str]]:
