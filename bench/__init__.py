@@ -14,6 +14,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("audit_search_1m", "ms", 100, audit.search),
         Benchmark("audit_write_cost", "ms", 2, audit.write_cost),
         Benchmark("metering_pass_100k", "s", 5, billing.metering_pass),
+        Benchmark("statement_1m", "s", 2, billing.statement),
+        Benchmark("export_1m_rss", "MB", 100, billing.export_memory),
         Benchmark("dashboard_1m", "ms", 200, billing.dashboard_page),
         Benchmark("job_start_latency", "ms", 150, jobs.start_latency),
         Benchmark("job_end_to_page", "ms", 300, jobs.end_to_page),

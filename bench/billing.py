@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from datetime import timedelta
 from typing import Any
 
 from bench import stand
@@ -33,6 +35,12 @@ GROWTH = """
 INTERVALS = 1_000_000
 YEAR_CLUSTERS = 2_000
 YEAR_RUNNING = 200
+YEAR_APART = 1051
+"""Minutes between the beginnings of a cluster's intervals: 500 of them in a year."""
+
+MONTH_APART = 86
+"""The same in 30 days."""
+
 YEAR = """
     INSERT INTO billing_usageinterval
         (organization_id, workspace_id, cluster_id, started_at, ended_at, instance_type, instances, hourly)
@@ -41,7 +49,7 @@ YEAR = """
         CASE WHEN n %% 5 = 0 THEN 0.12 ELSE 0.24 END
     FROM generate_series(0, %(intervals)s - 1) AS n
     CROSS JOIN LATERAL (
-        SELECT now() - interval '3 hours' - (n / %(clusters_count)s) * interval '1051 minutes' AS at
+        SELECT now() - interval '3 hours' - (n / %(clusters_count)s) * %(apart)s * interval '1 minute' AS at
     ) AS begun
     JOIN clusters_cluster AS one ON one.id = (%(clusters)s::uuid[])[1 + n %% %(clusters_count)s]
 """
@@ -53,6 +61,10 @@ DAYS = """
 """
 """By the day on which an interval began, which is near enough here."""
 
+ADDED_UP = """
+    SELECT sum(instances * extract(epoch FROM ended_at - started_at) * hourly) FROM billing_usageinterval
+    WHERE organization_id = %s AND started_at >= %s AND started_at < %s
+"""
 OPEN = """
     INSERT INTO billing_usageinterval
         (organization_id, workspace_id, cluster_id, started_at, instance_type, instances, hourly)
@@ -112,9 +124,96 @@ def _month_ago() -> str:
     return str(Month.parse("", timezone.now().date()).previous)
 
 
-def add_year(workspace: Any) -> None:
+def statement() -> Measurement:
+    """Closing a month in which an organization had a million intervals; its floor is adding them up, and nothing else."""
+    with stand.database():
+        import psutil
+        from django.db import connection, transaction
+        from django.utils import timezone
+
+        from billing.statements import close
+
+        workspace, client = signed_in()
+        add_year(workspace, apart=MONTH_APART)
+        settle()
+        organization, now = workspace.organization, timezone.now()
+        month = _month_of_most(organization)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            backend = psutil.Process(cursor.fetchone()[0])
+            own = psutil.Process()
+            before = own.memory_info().rss
+            closings, sums = [], []
+            for turn in range(PASSES):
+                began = time.perf_counter()
+                with transaction.atomic():
+                    assert close(organization, month, now)
+                    closings.append(time.perf_counter() - began)
+                    transaction.set_rollback(turn < PASSES - 1)
+                began = time.perf_counter()
+                cursor.execute(ADDED_UP, [organization.pk, month.start, month.end])
+                sums.append(time.perf_counter() - began)
+            used = own.memory_info().rss - before
+            anonymous = sum(part.private for part in backend.memory_maps() if not part.path.startswith("/"))
+        url = f"/o/{organization.pk}/billing/statements/{month}/"
+        page = worst_page(client, url, {"the first page": "", "the last page": "?page=99999"})
+        in_month = _intervals_in(organization, month)
+        notes = [
+            f"{in_month:,} of a million intervals are in {month}; memory: the portal's process grew by "
+            f"{used / 1e6:.0f} MB, the database's has {anonymous / 1e6:.0f} MB of its own",
+            f"Its page: {statistics.median(page.values):.0f} ms",
+        ]
+        return Measurement(closings, sums, notes)
+
+
+def export_memory() -> Measurement:
+    """By how much the process grows while it streams a million intervals, in each kind of file."""
+    with stand.database():
+        import psutil
+        from django.utils import timezone
+
+        from billing.export import COLUMNS, Range, batches
+        from portal.export import FORMATS
+
+        workspace, _ = signed_in()
+        add_year(workspace)
+        settle()
+        now = timezone.now()
+        days = Range((now - timedelta(days=400)).date(), now.date())
+        own, growth, notes = psutil.Process(), [], []
+        for name, form in FORMATS.items():
+            began, size, highest, base = time.perf_counter(), 0, 0, 0
+            for number, piece in enumerate(form.write(COLUMNS, batches(workspace.organization, days, now))):
+                size += len(piece)
+                resident = own.memory_info().rss
+                base = resident if number == 1 else base  # what it imports is there once something came
+                highest = max(highest, resident)
+            growth.append((highest - base) / 1e6)
+            took = time.perf_counter() - began
+            notes.append(f"{name}: {size / 1e6:.0f} MB in {took:.0f} s, the process had {highest / 1e6:.0f} MB at most")
+        return Measurement([max(growth)], (), notes)
+
+
+def _month_of_most(organization: Any) -> Any:
+    from django.utils import timezone
+
+    from billing.months import Month
+
+    this = Month.of(timezone.now().date())
+    return max((this, this.previous), key=lambda month: _intervals_in(organization, month))
+
+
+def _intervals_in(organization: Any, month: Any) -> int:
+    """The intervals that have a part in a month."""
+    from billing.models import UsageInterval
+
+    return UsageInterval.objects.in_organization(organization).overlapping(month.start, month.end).count()
+
+
+def add_year(workspace: Any, apart: int = YEAR_APART) -> None:
     """A million intervals in the 365 days before now: 2,000 clusters in 10 workspaces, most of them paused and resumed
-    several times on each day on which they were used; 200 run now. The days are added up as metering does it."""
+    several times on each day on which they were used; 200 run now. The days are added up as metering does it. Another
+    number of minutes ``apart`` brings them into less time."""
     from django.db import connection
 
     from tests.factories import make_cluster, make_workspace
@@ -129,7 +228,7 @@ def add_year(workspace: Any) -> None:
         ).pk
         for number in range(YEAR_CLUSTERS)
     ]
-    sizes = {"intervals": INTERVALS, "clusters_count": YEAR_CLUSTERS}
+    sizes = {"intervals": INTERVALS, "clusters_count": YEAR_CLUSTERS, "apart": apart}
     with connection.cursor() as cursor:
         cursor.execute(YEAR, {"clusters": made, "organization": workspace.organization_id, **sizes})
         cursor.execute(DAYS)

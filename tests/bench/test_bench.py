@@ -26,6 +26,8 @@ def test_every_promise_has_its_benchmark() -> None:
         "audit_write_cost": (2, "ms"),
         "metering_pass_100k": (5, "s"),
         "dashboard_1m": (200, "ms"),
+        "statement_1m": (2, "s"),
+        "export_1m_rss": (100, "MB"),
         "list_clusters_10k": (50, "ms"),
         "list_runs_100k": (50, "ms"),
         "idle_rss": (500, "MB"),
