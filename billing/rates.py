@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -75,6 +75,8 @@ def put(
     It ends where the next one begins, and ends the one before it. A price that has not begun can be put again. Raises
     UserError(RateInForce) for what would change a time that is over, and UserError(RateOverlaps).
     """
+    with connection.cursor() as cursor:  # of two at once, the second sees what the first has put
+        cursor.execute("LOCK TABLE billing_rate IN SHARE ROW EXCLUSIVE MODE")
     now = timezone.now()
     same = Rate.objects.select_for_update().filter(provider=provider, instance_type=instance_type)
     name = f"{instance_type} on {provider}"

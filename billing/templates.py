@@ -79,10 +79,11 @@ def _job_clusters(usage: Usage, days: list[date]) -> Iterator[Part]:
     for day, key, minutes, price in grouped.values_list("day", "key", "total", "hours"):
         yield day, key, Amount(minutes, price / 60)
     running = list(usage.running_on(days))
-    owners = {interval.cluster.dedicated_to for _, interval, _ in running} - {None}
+    owners = {owner for _, interval, _ in running if (owner := interval.cluster.dedicated_to)}
     templates = dict(Run.objects.filter(pk__in=owners).values_list("pk", "template_id")) if owners else {}
     for day, interval, amount in running:
-        if key := templates.get(interval.cluster.dedicated_to):
+        owner = interval.cluster.dedicated_to
+        if owner and (key := templates.get(owner)):
             yield day, key, amount
 
 

@@ -70,7 +70,7 @@ def test_templates(example: Example, organization: Organization) -> None:
                 cluster.save()
         elif ran := RAN.fullmatch(text):
             template = templates.get(ran[1]) or make_template(place, name=ran[1])
-            own = Run.objects.filter(pk=cluster.dedicated_to).first()
+            own = cluster.dedicated_to and Run.objects.get(pk=cluster.dedicated_to)
             run = own or make_run(cluster, template=template)
             RunAttempt.objects.create(run=run, number=1, started_at=at(ran[2]), ended_at=at(ran[3]))
         else:
@@ -80,8 +80,8 @@ def test_templates(example: Example, organization: Organization) -> None:
     metering.meter()
     month = Month(date(2026, 11, 1))
     amounts = usage_of(organization, month.end).by_value(month.days(), TEMPLATE)
-    names = {None: "in no run of a template", **dict(JobTemplate.objects.values_list("pk", "name"))}
-    assert {names[key]: amount.minutes for key, amount in amounts.items()} == told
+    names = dict(JobTemplate.objects.values_list("pk", "name"))
+    assert {names.get(key, "in no run of a template"): amount.minutes for key, amount in amounts.items()} == told
 
 
 @pytest.mark.parametrize("example", examples("Statements"), ids=lambda example: example.rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -25,6 +26,7 @@ from billing.models import Rate
 from clusters import services
 from clusters.models import Cluster
 from portal.errors import UserError
+from tests.clouds.local_world import wait_for
 from tests.factories import actor, make_cluster, make_organization, make_user, make_workspace
 from workspaces.models import Workspace
 
@@ -95,6 +97,35 @@ def test_a_price_can_end_before_the_next_begins() -> None:
     with pytest.raises(UserError, match=r"Another price of local\.1x on LOCAL begins") as refusal:
         put("1", SOON - timedelta(hours=1), LATEST)
     assert refusal.value.code == "RateOverlaps"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_at_once_the_second_sees_what_the_first_has_put() -> None:
+    Rate.objects.all().delete()
+    first_has_put, outcomes = threading.Event(), []
+
+    def second() -> None:
+        try:
+            first_has_put.wait(20)
+            outcomes.append(put("1", SOON))
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=second)
+    other.start()
+    with transaction.atomic():
+        assert put("1", SOON)
+        first_has_put.set()
+        wait_for(somebody_waits)
+    other.join(20)
+    assert outcomes == [False]
+    assert stored() == [("1", SOON, None)]
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'billing_rate'::regclass")
+        return cursor.fetchone() is not None
 
 
 def test_putting_the_same_again_changes_nothing() -> None:

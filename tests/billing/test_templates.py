@@ -39,8 +39,12 @@ def attempt(cluster: Cluster, template: JobTemplate | None, *spans: tuple[float,
     """A run with attempts from and until these minutes after October 31, 23:00 UTC."""
     run = make_run(cluster, template=template)
     for number, (begun, ended) in enumerate(spans, 1):
-        times = [None if minutes is None else OCTOBER + timedelta(minutes=minutes) for minutes in (begun, ended)]
-        RunAttempt.objects.create(run=run, number=number, started_at=times[0], ended_at=times[1])
+        RunAttempt.objects.create(
+            run=run,
+            number=number,
+            started_at=OCTOBER + timedelta(minutes=begun),
+            ended_at=None if ended is None else OCTOBER + timedelta(minutes=ended),
+        )
     return run
 
 
