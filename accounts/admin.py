@@ -5,6 +5,7 @@ from __future__ import annotations
 from accounts import (
     admin_audit,
     admin_mail,
+    admin_marketplace,
     admin_organizations,
     admin_sign_in,
     admin_sign_up,
@@ -16,6 +17,7 @@ from accounts import (
 __all__ = [
     "admin_audit",
     "admin_mail",
+    "admin_marketplace",
     "admin_organizations",
     "admin_sign_in",
     "admin_sign_up",

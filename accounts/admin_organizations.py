@@ -41,7 +41,7 @@ class OrganizationAdmin(AuditedAdmin[Organization]):
     search_help_text = "Name, id, or the e-mail address of a member"
     date_hierarchy = "created_at"
     ordering = ["name"]
-    readonly_fields = ["id", "created_at", "deleted_at", "who_manages", "all_members"]
+    readonly_fields = ["id", "created_at", "deleted_at", "suspended_at", "who_manages", "all_members"]
     tasks = [
         Task(
             "delete",

@@ -59,8 +59,13 @@ def recordable(value: Any) -> Any:
 
 def recordable_text(text: str) -> str:
     """A text of bounded length without the characters that PostgreSQL cannot hold."""
-    text = _UNPRINTABLE.sub("\ufffd", text)
+    text = storable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def storable(text: str) -> str:
+    """A text without the characters that PostgreSQL cannot hold."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _is_secret(name: str, value: Any) -> bool:

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from accounts.addresses import shown
 from accounts.audit import Actor
-from accounts.models import Invitation, Organization, User
+from accounts.models import Invitation, MarketplaceSubscription, Organization, SubscriptionState, User
 from accounts.permissions import OrganizationRole
 from portal import mail
 
@@ -63,3 +63,46 @@ def domain_approved(*, organization: Organization, domain: str) -> None:
             "switched on, people with an address there can sign in through your provider:",
             settings.SITE_URL + reverse("accounts:sso", args=[organization.pk]),
         )
+
+
+SUSPENDED = {
+    SubscriptionState.FAILED: "AWS Marketplace reports that the payment for the subscription failed.",
+    SubscriptionState.CANCELLING: "Its subscription in AWS Marketplace was cancelled.",
+    SubscriptionState.ENDED: "Its subscription in AWS Marketplace has ended.",
+    SubscriptionState.EXPIRED: "Its contract in AWS Marketplace has expired.",
+}
+"""Why nothing can be started."""
+
+
+def subscription_suspended(*, organization: Organization, subscription: MarketplaceSubscription) -> None:
+    """To those who pay, before anything is paused."""
+    assert subscription.pauses_at
+    for payer in _payers(organization):
+        send(
+            payer.email,
+            f"{organization} can start nothing new",
+            f"{SUSPENDED[SubscriptionState(subscription.state)]} From now on no cluster of {organization} can be "
+            f"started, and at {subscription.pauses_at:%Y-%m-%d %H:%M} UTC those that run are paused: a run that is "
+            "under way then ends.",
+            "Files, logs, bills and all settings stay as they are and can be read and downloaded. Subscribe again in "
+            "AWS Marketplace, and clusters can be started again. What AWS says, and what was reported to it, is here:",
+            settings.SITE_URL + reverse("billing:marketplace", args=[organization.pk]),
+        )
+
+
+def subscription_restored(*, organization: Organization) -> None:
+    """To those who pay."""
+    for payer in _payers(organization):
+        send(
+            payer.email,
+            f"{organization} can start clusters again",
+            f"The subscription of {organization} in AWS Marketplace is active. Clusters can be started again; those "
+            "that were paused stay so until somebody resumes them.",
+            settings.SITE_URL + reverse("billing:marketplace", args=[organization.pk]),
+        )
+
+
+def _payers(organization: Organization) -> list[User]:
+    roles = [OrganizationRole.OWNER, OrganizationRole.BILLING]
+    members = User.objects.filter(memberships__organization=organization, memberships__role__in=roles)
+    return list(members.filter(is_active=True).order_by("email"))

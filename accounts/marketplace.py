@@ -24,6 +24,7 @@ AGAIN = (
     "Go back to AWS Marketplace, open your subscription and choose “Set up your account” again. "
     "Your subscription is not affected."
 )
+METERING = "meteringmarketplace"
 BUSY = frozenset({"ThrottlingException", "InternalServiceErrorException", "RequestLimitExceeded", "ServiceUnavailable"})
 
 
@@ -73,9 +74,16 @@ def resolve(token: str) -> Purchase:
 
 
 def product_codes() -> list[str]:
-    """What we sell. The sandbox has a product of its own where none is set."""
+    """What we sell. The sandbox has products of its own where none is set."""
     codes: list[str] = settings.PORTAL_MARKETPLACE_PRODUCT_CODES
-    return codes or (["sandbox-product"] if settings.PORTAL_MARKETPLACE == "sandbox" else [])
+    return codes or (["sandbox-product", "sandbox-contract"] if settings.PORTAL_MARKETPLACE == "sandbox" else [])
+
+
+def is_contract(product_code: str) -> bool:
+    """Whether what a customer may use of a product, and until when, is to be asked of AWS."""
+    if product_code == "sandbox-contract" and settings.PORTAL_MARKETPLACE == "sandbox":
+        return True
+    return product_code in settings.PORTAL_MARKETPLACE_CONTRACT_CODES
 
 
 def invalid_token() -> UserError:
@@ -93,7 +101,9 @@ def _ask_aws(token: str) -> Purchase:
     from botocore.parsers import ResponseParserError
 
     try:
-        answer: dict[str, Any] = _client(settings.PORTAL_MARKETPLACE_REGION).resolve_customer(RegistrationToken=token)
+        answer: dict[str, Any] = client(METERING, settings.PORTAL_MARKETPLACE_REGION).resolve_customer(
+            RegistrationToken=token
+        )
     except ClientError as error:
         raise _refusal(error.response) from None
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -116,13 +126,16 @@ def _ask_aws(token: str) -> Purchase:
 
 
 @functools.cache
-def _client(region: str) -> Any:
-    """One for the process, made when first needed: importing boto3 costs memory that most portals never use."""
+def client(service: str, region: str, seconds: int = 5) -> Any:
+    """One for the process, made when first needed: importing boto3 costs memory that most portals never use.
+
+    An answer is waited for ``seconds``, and asked for once more.
+    """
     import boto3
     from botocore.config import Config
 
-    config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
-    return boto3.Session().client("meteringmarketplace", region_name=region, config=config)
+    config = Config(connect_timeout=3, read_timeout=seconds, retries={"mode": "standard", "total_max_attempts": 2})
+    return boto3.Session().client(service, region_name=region, config=config)
 
 
 def _refusal(response: dict[str, Any]) -> UserError:

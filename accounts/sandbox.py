@@ -1,15 +1,23 @@
-"""A marketplace to try: signs tokens as AWS Marketplace would issue them, and resolves them as AWS would."""
+"""A marketplace to try: signs tokens as AWS Marketplace would issue them, and resolves them as AWS would; says what AWS
+would say of subscriptions, and what they are entitled to. All of it is marked, and nobody is charged.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import time
 from dataclasses import asdict, fields
+from datetime import datetime, timedelta
 
 from django.core import signing
+from django.utils import timezone
 
+from accounts import notifications
 from accounts.marketplace import Purchase, expired_token, invalid_token
+from accounts.models import MarketplaceNotification, MarketplaceSubscription
+from accounts.services_subscriptions import Granted
 
 SALT = "accounts.sandbox"
 LIFETIME_SECONDS = 600
@@ -45,6 +53,50 @@ def resolve(token: str) -> Purchase:
     except signing.BadSignature:
         raise invalid_token() from None
     return Purchase(**{field.name: values[field.name] for field in fields(Purchase)})
+
+
+EXPIRES = "sandbox-expires"
+"""In the sandbox's message that entitlements changed: until when the contract goes on from there."""
+
+NOTIFICATIONS = {
+    "subscribe-success": "The customer is subscribed, or is so again.",
+    "subscribe-fail": "The payment failed.",
+    "unsubscribe-pending": "The customer cancels: an hour is left to report what was used.",
+    "unsubscribe-success": "The subscription has ended.",
+    "entitlement-updated": "The contract is renewed for a year.",
+    "entitlement-expired": "The contract has expired. AWS calls this entitlement-updated, too.",
+}
+
+
+def notification(subscription: MarketplaceSubscription, name: str) -> str:
+    """The message that AWS would put into the queue: SNS's envelope around it."""
+    message = {
+        "action": name,
+        "customer-identifier": subscription.customer,
+        "product-code": subscription.product_code,
+    }
+    if name == "entitlement-updated":
+        message[EXPIRES] = (timezone.now() + timedelta(days=365)).isoformat()
+    elif name == "entitlement-expired":
+        message |= {"action": notifications.ENTITLED, EXPIRES: timezone.now().isoformat()}
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": secrets.token_hex(16),
+            "Message": json.dumps(message),
+            "Timestamp": timezone.now().isoformat(),
+        }
+    )
+
+
+def entitlements(subscription: MarketplaceSubscription) -> list[Granted]:
+    """What the last such message said; a year from the beginning where there was none."""
+    rows = MarketplaceNotification.objects.filter(subscription=subscription, action=notifications.ENTITLED)
+    last = rows.order_by("-sent_at", "-pk").first()
+    ends = subscription.created_at + timedelta(days=365)
+    if last:
+        ends = datetime.fromisoformat(json.loads(json.loads(last.body)["Message"])[EXPIRES])
+    return [Granted("sandbox", "Enabled", ends)]
 
 
 class _Signer(signing.TimestampSigner):

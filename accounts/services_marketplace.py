@@ -22,6 +22,7 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import Perm
+from accounts.services_subscriptions import settle_organization
 from accounts.standing import demand, lock_roles
 from portal.errors import UserError
 
@@ -109,23 +110,31 @@ def subscribe(
 
 @transaction.atomic
 def link(*, actor: Actor, subscription: MarketplaceSubscription, organization: Organization) -> None:
-    """Let a subscription pay for an organization, for good. Of two at once, one is refused.
+    """Let a subscription pay for an organization, for good. Of two at once, one is refused. One that AWS has called
+    failed or ended meanwhile stays so.
 
     Raises UserError: SubscriptionLinked, OrganizationSubscribed.
     """
-    try:
-        with transaction.atomic():
-            changed = MarketplaceSubscription.objects.filter(pk=subscription.pk, organization=None).update(
-                organization=organization, state=SubscriptionState.ACTIVE, linked_at=timezone.now()
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    row = MarketplaceSubscription.objects.select_for_update(of=("self",)).get(pk=subscription.pk)
+    if not row.organization_id:
+        others = MarketplaceSubscription.objects.in_organization(organization)
+        if others.filter(state=SubscriptionState.ACTIVE).exists():
+            raise UserError(
+                "OrganizationSubscribed",
+                f"{organization} already has a subscription.",
+                "Choose another organization, or make a new one.",
             )
-    except IntegrityError:
-        raise UserError(
-            "OrganizationSubscribed",
-            f"{organization} already has a subscription.",
-            "Choose another organization, or make a new one.",
-        ) from None
-    subscription.refresh_from_db()
-    if not changed:
+        row.organization, row.linked_at = organization, timezone.now()
+        if row.state == SubscriptionState.PENDING:
+            row.state, row.active_since = SubscriptionState.ACTIVE, row.linked_at
+        if marketplace.is_contract(row.product_code):
+            row.entitlements_due_at = row.linked_at
+        row.save(update_fields=["organization", "state", "linked_at", "active_since", "entitlements_due_at"])
+        settle_organization(organization=organization)
+        subscription.refresh_from_db()
+    else:
+        subscription.refresh_from_db()
         raise linked_already(subscription)
     audit.record(
         actor,
@@ -139,11 +148,12 @@ def link(*, actor: Actor, subscription: MarketplaceSubscription, organization: O
 
 @transaction.atomic
 def release(*, actor: Actor, organization: Organization) -> None:
-    """An organization ends: its subscription may be registered again, for another one."""
+    """An organization ends, or is billed in another way: its subscription may be registered again, for another one."""
     for subscription in MarketplaceSubscription.objects.select_for_update().filter(organization=organization):
-        subscription.organization, subscription.linked_at = None, None
-        subscription.state = SubscriptionState.PENDING
-        subscription.save(update_fields=["organization", "linked_at", "state"])
+        subscription.organization = subscription.linked_at = subscription.active_since = None
+        if subscription.state == SubscriptionState.ACTIVE:
+            subscription.state = SubscriptionState.PENDING
+        subscription.save(update_fields=["organization", "linked_at", "active_since", "state"])
         audit.record(
             actor,
             "marketplace_subscription.release",
@@ -152,6 +162,7 @@ def release(*, actor: Actor, organization: Organization) -> None:
             account=subscription.account_id,
             product=subscription.product_code,
         )
+    settle_organization(organization=organization)
 
 
 def linked_already(subscription: MarketplaceSubscription) -> UserError:

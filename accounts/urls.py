@@ -29,6 +29,7 @@ urlpatterns = [
     path("marketplace/claim/<str:claim_key>/", views_marketplace.claim, name="marketplace_claim"),
     path("marketplace/sign-up/<uuid:registration>/", views_marketplace.sign_up, name="marketplace_sign_up"),
     path("marketplace/sandbox/", views_marketplace.sandbox_page, name="marketplace_sandbox"),
+    path("o/<uuid:organization>/marketplace/sandbox/", views_marketplace.sandbox_send, name="marketplace_sandbox_send"),
     path("invitations/<str:invitation_key>/", views_joining.invitation, name="invitation"),
     path("invitations/<str:invitation_key>/accept/", views_joining.accept, name="invitation_accept"),
     path("invitations/<str:invitation_key>/decline/", views_joining.decline, name="invitation_decline"),

@@ -18,12 +18,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts import limits, marketplace, sandbox, services_marketplace
-from accounts.access import public_view
+from accounts import limits, marketplace, sandbox, services_marketplace, services_subscriptions
+from accounts.access import OrganizationRequest, organization_view, public_view
 from accounts.audit import Actor, actor_of
 from accounts.forms_signup import SandboxForm, SignupForm, SubscribeForm
 from accounts.marketplace import AGAIN, TOKEN_FIELD, Purchase
-from accounts.models import ActorKind, MarketplaceRegistration, User
+from accounts.models import ActorKind, MarketplaceRegistration, MarketplaceSubscription, Membership, Organization, User
+from accounts.permissions import ORGANIZATION_MATRIX, Perm
 from portal.errors import UserError, client_address
 from portal.forms import form_page, posted
 
@@ -99,6 +100,8 @@ def sandbox_page(request: HttpRequest) -> HttpResponse:
         "product": product,
         "field": TOKEN_FIELD,
         "token": token,
+        "subscriptions": _subscriptions_of(request.user) if isinstance(request.user, User) else [],
+        "notifications": sandbox.NOTIFICATIONS.items(),
         "tries": [
             ("Expired token", "Issued an hour ago.", sandbox.token_for(purchase, age=3600)),
             ("Unknown product", "A product that this portal does not offer.", sandbox.token_for(_another(purchase))),
@@ -107,6 +110,37 @@ def sandbox_page(request: HttpRequest) -> HttpResponse:
         ],
     }
     return render(request, "marketplace/sandbox.html", context)
+
+
+@organization_view(Perm.BILLING_MANAGE, ("POST",))
+def sandbox_send(request: OrganizationRequest, organization: Organization) -> HttpResponse:
+    """The sandbox says something of the organization's subscription, as AWS Marketplace would."""
+    name = request.POST.get("notification", "")
+    if settings.PORTAL_MARKETPLACE != "sandbox" or name not in sandbox.NOTIFICATIONS:
+        raise Http404
+    subscription = MarketplaceSubscription.objects.in_organization(organization).filter(sandbox=True).first()
+    if subscription is None:
+        raise UserError(
+            "NotSubscribed",
+            f"{organization} has no subscription in the sandbox.",
+            "Set up an account on the sandbox's page first.",
+        )
+    taken = services_subscriptions.take_notification(
+        actor=actor_of(request),
+        body=sandbox.notification(subscription, name),
+        message_id="",
+        sent_at=timezone.now(),
+    )
+    messages.success(request, f"Sent {name} for {organization}: {taken.get_outcome_display().lower()}.")
+    return redirect("accounts:marketplace_sandbox")
+
+
+def _subscriptions_of(user: User) -> list[MarketplaceSubscription]:
+    """What the sandbox can say something of: subscriptions of organizations whose billing somebody manages."""
+    managed = Membership.objects.of(user).filter(role__in=ORGANIZATION_MATRIX[Perm.BILLING_MANAGE])
+    rows = MarketplaceSubscription.objects.filter(sandbox=True, organization__in=managed.values("organization"))
+    newest = {row.organization_id: row for row in rows.select_related("organization").order_by("linked_at")}
+    return sorted(newest.values(), key=lambda row: str(row.organization))
 
 
 def _subscribe(request: HttpRequest, user: User, registration: MarketplaceRegistration) -> HttpResponse:

@@ -15,7 +15,7 @@ from accounts import audit
 from accounts.admin_base import AuditedAdmin
 from accounts.admin_organizations import facts
 from accounts.models import Organization
-from billing import admin_budgets, rates
+from billing import admin_budgets, admin_marketplace, rates
 from billing.dashboard import dashboard
 from billing.models import (
     Alarm,
@@ -33,7 +33,7 @@ from billing.months import Month
 from billing.totals import DIMENSIONS
 from portal.admin import LookOnlyAdmin, link_to_list
 
-__all__ = ["admin_budgets"]
+__all__ = ["admin_budgets", "admin_marketplace"]
 
 
 class RateForm(forms.ModelForm[Rate]):

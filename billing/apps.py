@@ -22,6 +22,7 @@ class BillingConfig(AppConfig):
         scheduler.every(10, "metering", metering.meter)
         scheduler.every(600, "statements", statements.close_due)
         _start_alarms()
+        _start_marketplace()
 
 
 def _start_alarms() -> None:
@@ -44,3 +45,17 @@ def _start_alarms() -> None:
     people.organization_deleted.append(
         lambda actor, organization: services_alarms.delete_alarms_of(actor=actor, organization=organization)
     )
+
+
+def _start_marketplace() -> None:
+    """Report what was used to AWS Marketplace, and stop those whose subscription does not stand."""
+    from django.conf import settings
+
+    from billing.marketplace import sending, standing, work
+    from clusters import launching
+    from portal import scheduler
+
+    launching.checks.append(standing.refuse_suspended)
+    if settings.PORTAL_MARKETPLACE != "off":
+        scheduler.every(10, "marketplace hours", work.hours)
+        scheduler.every(10, "marketplace reports", sending.send)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from billing import views, views_alarm_links, views_alarms, views_statements
+from billing import views, views_alarm_links, views_alarms, views_marketplace, views_statements
 
 app_name = "billing"
 _ALARMS = "o/<uuid:organization>/configurations/<uuid:configuration>/alarms/"
@@ -10,6 +10,7 @@ _ALARM = _ALARMS + "<uuid:alarm>/"
 urlpatterns = [
     path("o/<uuid:organization>/billing/", views.billing, name="dashboard"),
     path("o/<uuid:organization>/billing/export/", views.export, name="export"),
+    path("o/<uuid:organization>/billing/marketplace/", views_marketplace.marketplace, name="marketplace"),
     path("o/<uuid:organization>/billing/intervals/", views.intervals, name="intervals"),
     path("o/<uuid:organization>/billing/intervals/<int:interval>/", views.interval, name="interval"),
     path("o/<uuid:organization>/billing/statements/", views_statements.statements, name="statements"),

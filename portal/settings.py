@@ -246,11 +246,23 @@ PORTAL_MARKETPLACE = os.environ.get(
     "PORTAL_MARKETPLACE", "off" if os.environ.get("DATABASE_URL") or SECURE else "sandbox"
 )
 PORTAL_MARKETPLACE_PRODUCT_CODES = names("PORTAL_MARKETPLACE_PRODUCT_CODES")
+# Products sold as contracts: AWS is asked what each customer is entitled to, and until when.
+PORTAL_MARKETPLACE_CONTRACT_CODES = names("PORTAL_MARKETPLACE_CONTRACT_CODES")
+# What usage is called there, and the US dollars that one unit of it stands for. Without a name, nothing is reported.
+PORTAL_MARKETPLACE_DIMENSION = os.environ.get("PORTAL_MARKETPLACE_DIMENSION", "usd_cents")
+PORTAL_MARKETPLACE_UNIT = Decimal(os.environ.get("PORTAL_MARKETPLACE_UNIT", "0.01"))
+# The SQS queue into which AWS Marketplace's notifications come.
+PORTAL_MARKETPLACE_QUEUE_URL = os.environ.get("PORTAL_MARKETPLACE_QUEUE_URL", "")
 PORTAL_MARKETPLACE_REGION = os.environ.get("PORTAL_MARKETPLACE_REGION", "us-east-1")
 if PORTAL_MARKETPLACE not in {"off", "aws", "sandbox"}:
     raise ImproperlyConfigured(f"PORTAL_MARKETPLACE is {PORTAL_MARKETPLACE!r}; it can be off, aws or sandbox.")
 if PORTAL_MARKETPLACE == "aws" and not PORTAL_MARKETPLACE_PRODUCT_CODES:
     raise ImproperlyConfigured("PORTAL_MARKETPLACE is aws: set PORTAL_MARKETPLACE_PRODUCT_CODES to what is sold there.")
+
+if not Decimal("0.000001") <= PORTAL_MARKETPLACE_UNIT <= 100:
+    raise ImproperlyConfigured("PORTAL_MARKETPLACE_UNIT is US dollars for one unit, from 0.000001 to 100.")
+if set(PORTAL_MARKETPLACE_CONTRACT_CODES) - set(PORTAL_MARKETPLACE_PRODUCT_CODES):
+    raise ImproperlyConfigured("PORTAL_MARKETPLACE_CONTRACT_CODES names products that are not in the product codes.")
 
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "587"))

@@ -15,11 +15,20 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.audit import SYSTEM, Actor
-from accounts.models import ApiToken, Invitation, Membership, Organization, SsoConnection, SsoDomain, User
+from accounts.models import (
+    ApiToken,
+    Invitation,
+    MarketplaceSubscription,
+    Membership,
+    Organization,
+    SsoConnection,
+    SsoDomain,
+    User,
+)
 from accounts.permissions import OrganizationRole, WorkspaceRole
 from accounts.services_invitations import VALID
 from accounts.tokens import hash_of, new_client_id
-from billing.models import Statement, StatementLine, rounded
+from billing.models import MeterPeriod, MeterRecord, Statement, StatementLine, rounded
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
 from portal.crypto import seal
@@ -214,6 +223,56 @@ def make_run(cluster: Cluster, **fields: Any) -> Run:
     """A run in the status given by ``fields`` (PENDING by default)."""
     values: dict[str, Any] = {"name": f"Run {next(_count)}", "file": "job.py", "mode": "spawn", **fields}
     return Run.objects.create(workspace=cluster.workspace, cluster=cluster, **values)
+
+
+def make_subscription(organization: Organization | None = None, **fields: Any) -> MarketplaceSubscription:
+    """A sandbox subscription, linked to an organization and active since now, unless it says otherwise."""
+    now = timezone.now()
+    account = f"{next(_count):012}"
+    values: dict[str, Any] = {"product_code": "sandbox-product", "customer": account, "account_id": account}
+    values |= {"sandbox": True, "state": "PENDING"}
+    if organization:
+        values |= {"organization": organization, "linked_at": now, "active_since": now, "state": "ACTIVE"}
+    return MarketplaceSubscription.objects.create(**{**values, **fields})
+
+
+def make_period(organization: Organization | None = None, **fields: Any) -> MeterPeriod:
+    """A period that is open, of a subscription of its own."""
+    subscription: MarketplaceSubscription = fields.pop("subscription", None) or make_subscription(
+        organization or make_organization()
+    )
+    assert subscription.organization
+    started_at = fields.pop("started_at", subscription.active_since)
+    return MeterPeriod.objects.create(
+        subscription=subscription,
+        organization=subscription.organization,
+        started_at=started_at,
+        frozen_until=started_at.replace(minute=0, second=0, microsecond=0),
+        **fields,
+    )
+
+
+def make_record(period: MeterPeriod, **fields: Any) -> MeterRecord:
+    """A record of the period's first hour that is to be sent, of 5 cents."""
+    subscription = period.subscription
+    hour = fields.get("hour", period.frozen_until)
+    values: dict[str, Any] = {
+        "hour": hour,
+        "timestamp": hour,
+        "closes_at": hour + timedelta(hours=24),
+        "dimension": "usd_cents",
+        "total": 0,
+        "unit": "0.01",
+        "quantity": 5,
+        "product_code": subscription.product_code,
+        "license_arn": subscription.license_arn,
+        "account_id": subscription.account_id,
+        "customer_identifier": subscription.customer_identifier,
+        **fields,
+    }
+    return MeterRecord.objects.create(
+        period=period, subscription=subscription, organization=period.organization, **values
+    )
 
 
 def make_secret(workspace: Workspace, values: dict[str, str] | None = None, group: SecretGroup | None = None) -> Secret:

@@ -113,6 +113,8 @@ NO_ACTOR = {
     "accounts.services_marketplace.linked_already": "words",
     "accounts.services_marketplace.used": "reads",
     "accounts.services_marketplace.sweep": "forgets tokens that are of no use",
+    "accounts.services_subscriptions.sweep": "acts as the system, through the others",
+    "accounts.services_subscriptions.settle_organization": "follows from the subscription, whose write is audited",
     "accounts.services_impersonation.why_not": "reads",
     "accounts.services_impersonation.closed": "reads",
     "accounts.services_impersonation.end_expired": "acts as the system, through end_impersonation()",

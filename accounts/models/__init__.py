@@ -4,9 +4,12 @@ from accounts.models.audit import PLATFORM, ActorKind, AuditEvent, AuditEventQue
 from accounts.models.impersonation import Impersonation, ImpersonationQuerySet
 from accounts.models.invitations import Invitation, InvitationQuerySet, InvitationStatus
 from accounts.models.marketplace import (
+    MarketplaceEntitlement,
+    MarketplaceNotification,
     MarketplaceRegistration,
     MarketplaceSubscription,
     MarketplaceSubscriptionQuerySet,
+    NotificationOutcome,
     SubscriptionState,
 )
 from accounts.models.people import (
@@ -44,11 +47,14 @@ __all__ = [
     "Invitation",
     "InvitationQuerySet",
     "InvitationStatus",
+    "MarketplaceEntitlement",
+    "MarketplaceNotification",
     "MarketplaceRegistration",
     "MarketplaceSubscription",
     "MarketplaceSubscriptionQuerySet",
     "Membership",
     "MembershipQuerySet",
+    "NotificationOutcome",
     "Organization",
     "OrganizationQuerySet",
     "PendingSignup",

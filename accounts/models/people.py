@@ -143,6 +143,9 @@ class Organization(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     require_second_factor = models.BooleanField(default=False, help_text="Nobody enters with a password alone.")
+    suspended_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Its subscription does not stand: nothing can be started."
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="organizations")
 
     objects = OrganizationQuerySet.as_manager()

@@ -11,6 +11,7 @@ from billing.models.budgets import (
     SpendHold,
     SpendHoldQuerySet,
 )
+from billing.models.marketplace import MeterPeriod, MeterPeriodQuerySet, MeterRecord, MeterRecordQuerySet, MeterState
 from billing.models.statements import Statement, StatementLine, StatementQuerySet, rounded
 from billing.models.usage import (
     MeteredCluster,
@@ -33,6 +34,11 @@ __all__ = [
     "BudgetNotice",
     "BudgetOverride",
     "BudgetQuerySet",
+    "MeterPeriod",
+    "MeterPeriodQuerySet",
+    "MeterRecord",
+    "MeterRecordQuerySet",
+    "MeterState",
     "MeteredCluster",
     "NoticeStep",
     "Rate",

@@ -35,9 +35,9 @@ def server() -> Iterator[Marketplace]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         patch.setattr("botocore.config.Config", impatient)
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-        marketplace._client.cache_clear()
+        marketplace.client.cache_clear()
         yield server
-    marketplace._client.cache_clear()
+    marketplace.client.cache_clear()
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def aws(server: Marketplace, settings: Settings) -> Marketplace:
 @pytest.fixture
 def new_client() -> Iterator[None]:
     """For tests that change what a client reads once."""
-    marketplace._client.cache_clear()
+    marketplace.client.cache_clear()
     yield
-    marketplace._client.cache_clear()
+    marketplace.client.cache_clear()
 
 
 def arrive(browser: Client, token: str | None = TOKEN) -> tuple[int, str]:

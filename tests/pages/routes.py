@@ -16,6 +16,7 @@ ALL = frozenset({"owner", "admin", "billing", "member", "ws_admin", "developer",
 OWNERS = frozenset({"owner"})
 MANAGERS = frozenset({"owner", "admin"})
 USAGE = frozenset({"owner", "admin", "billing"})
+BILLERS = frozenset({"owner", "billing"})
 IN_LAB = frozenset({"owner", "admin", "ws_admin", "developer", "viewer"})
 EDITORS = frozenset({"owner", "admin", "ws_admin", "developer"})
 LAB_ADMINS = frozenset({"owner", "admin", "ws_admin"})
@@ -110,6 +111,7 @@ ROUTES: dict[str, Route] = {
     "accounts:marketplace_claim": Route(public=True, in_tenant=False),
     "accounts:marketplace_sign_up": Route(public=True, in_tenant=False, form=REGISTRATION),
     "accounts:marketplace_sandbox": Route(public=True, in_tenant=False),
+    "accounts:marketplace_sandbox_send": Route(BILLERS, get=False, form={"notification": "subscribe-fail"}),
     "accounts:organization_new": Route(in_tenant=False, form={"name": "Initech"}),
     "accounts:impersonation_stop": Route(get=False, in_tenant=False, form={}),
     "accounts:session_end": Route(in_tenant=False, get=False, form={}),
@@ -254,6 +256,7 @@ ROUTES: dict[str, Route] = {
     "billing:alarm_endpoint_remove": Route(MANAGERS, get=False, form={}),
     "billing:alarm_confirm": Route(public=True, in_tenant=False, form={}),
     "billing:alarm_unsubscribe": Route(public=True, in_tenant=False, form={}),
+    "billing:marketplace": Route(USAGE),
 }
 
 OUR_NAMESPACES = ("accounts", "workspaces", "clusters", "jobs", "billing", None)

@@ -29,6 +29,7 @@ from clusters.models import Cluster
 from tests.accounts import writes_sso as single_sign_on
 from tests.accounts import writes_staff as staff
 from tests.billing import writes_alarms as alarms
+from tests.billing import writes_marketplace as marketplace
 from tests.factories import (
     actor,
     add_to_organization,
@@ -414,6 +415,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     ),
     "clusters.services_idle.end_snooze": ("cluster.end_snooze", lambda t, by: end_a_snooze(t, **by)),
     **jobs.WRITES,
+    **marketplace.WRITES,
     **staff.WRITES,
     **single_sign_on.WRITES,
     **alarms.WRITES,
@@ -429,6 +431,7 @@ PERSONAL = (
 
 MAKES_ITS_OWN = (
     *jobs.MAKES_ITS_OWN,
+    *marketplace.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,
     *single_sign_on.MAKES_ITS_OWN,
     *alarms.MAKES_ITS_OWN,

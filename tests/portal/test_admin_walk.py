@@ -30,6 +30,8 @@ from accounts.models import (
     FormerMember,
     Impersonation,
     Invitation,
+    MarketplaceEntitlement,
+    MarketplaceNotification,
     MarketplaceRegistration,
     MarketplaceSubscription,
     Membership,
@@ -49,6 +51,8 @@ from billing.models import (
     BudgetNotice,
     BudgetOverride,
     MeteredCluster,
+    MeterPeriod,
+    MeterRecord,
     Rate,
     SpendHold,
     Statement,
@@ -72,6 +76,8 @@ from tests.factories import (
     make_connection,
     make_invitation,
     make_organization,
+    make_period,
+    make_record,
     make_run,
     make_statement,
     make_template,
@@ -169,6 +175,20 @@ def registration() -> MarketplaceRegistration:
     return MarketplaceRegistration.objects.create(subscription=row, expires_at=timezone.now(), **hashes)
 
 
+def entitlement() -> MarketplaceEntitlement:
+    return registration().subscription.entitlements.create(dimension="seats", value="5")
+
+
+def notification() -> MarketplaceNotification:
+    return MarketplaceNotification.objects.create(
+        key=f"k{next(_numbers)}",
+        outcome="APPLIED",
+        sent_at=timezone.now(),
+        subscription=registration().subscription,
+        body="{}",
+    )
+
+
 def secret() -> Secret:
     group = SecretGroup.objects.create(workspace=workspace(), name="Group")
     return Secret.objects.create(group=group, name="Name", sealed=NOT_SHOWN)
@@ -201,6 +221,8 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
         product_code="p", customer=f"c{next(_numbers)}"
     ),
     MarketplaceRegistration: registration,
+    MarketplaceNotification: notification,
+    MarketplaceEntitlement: entitlement,
     EmailAddress: lambda: EmailAddress.objects.get(user=make_user()),
     Authenticator: authenticator,
     UserSession: session,
@@ -240,6 +262,8 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     UsageSample: lambda: UsageSample.objects.create(
         configuration=make_configuration(make_organization()), minute=timezone.now(), vcpus=1
     ),
+    MeterPeriod: lambda: make_period(),
+    MeterRecord: lambda: make_record(make_period()),
     MeteredCluster: lambda: MeteredCluster.objects.create(cluster=make_cluster(workspace()), ledger_length=1),
     Budget: budget,
     BudgetOverride: lambda: BudgetOverride.objects.create(
