@@ -23,6 +23,7 @@ from billing.models import (
     AlarmEndpoint,
     MeteredCluster,
     Rate,
+    Saving,
     Statement,
     StatementLine,
     UsageDay,
@@ -113,6 +114,17 @@ class UsageDayAdmin(LookOnlyAdmin[UsageDay]):
     list_select_related = ["organization", "workspace", "cluster"]
     search_fields = ["cluster__name", "organization__name"]
     ordering = ["-day"]
+
+
+@admin.register(Saving)
+class SavingAdmin(LookOnlyAdmin[Saving]):
+    """When idle clusters were let go, and until when nobody asked for them."""
+
+    list_display = ["paused_at", "ended_at", "organization", "cluster", "instance_type", "instances", "hourly"]
+    list_select_related = ["organization", "cluster"]
+    search_fields = ["cluster__name", "organization__name"]
+    date_hierarchy = "paused_at"
+    ordering = ["-paused_at"]
 
 
 @admin.register(Statement)

@@ -10,7 +10,7 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the intervals in step with the ledgers, close months, and tell what runs cost."""
-        from billing import holds, metering, rates, runs, statements
+        from billing import holds, metering, rates, runs, savings, statements
         from clusters import launching, ledger, pricing
         from jobs import costs
         from portal import scheduler
@@ -19,6 +19,7 @@ class BillingConfig(AppConfig):
         pricing.refuse_unpriced = rates.refuse_unpriced
         launching.checks.append(holds.reserve)
         ledger.followers.append(holds.follow)
+        pricing.saved_this_month = savings.saved_this_month
         scheduler.every(10, "metering", metering.meter)
         scheduler.every(600, "statements", statements.close_due)
         _start_alarms()

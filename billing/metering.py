@@ -18,6 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 
 from accounts.models import Organization
+from billing import savings
 from billing.models import MeteredCluster, UsageDay, UsageInterval
 from billing.rates import Prices
 from billing.usage import days_of, intervals, minutes_within
@@ -59,7 +60,7 @@ def _rebuilt_alone(cluster_id: UUID) -> int:
 
 @transaction.atomic
 def rebuild(cluster_ids: Sequence[UUID]) -> int:
-    """Write the intervals and days of some clusters from their whole ledgers, and return how many there were.
+    """Write the intervals, days and savings of some clusters from their whole ledgers, and return how many there were.
 
     Only what differs is written. An interval keeps the rate it started with. Clusters that somebody is working on are
     left for the next time: nobody waits for the bill.
@@ -70,6 +71,7 @@ def rebuild(cluster_ids: Sequence[UUID]) -> int:
     changes = _all_changes(clusters)
     _write(changes)
     _write_days(changes, known)
+    savings.write([savings.Metered(change.cluster, change.ledger, change.all) for change in changes])
     MeteredCluster.objects.bulk_create(
         [MeteredCluster(cluster=cluster, ledger_length=cluster.ledger_length) for cluster in clusters],
         update_conflicts=True,
@@ -100,6 +102,7 @@ class _Changes:
     another than it was."""
 
     cluster: Cluster
+    ledger: list[Transition]
     all: list[UsageInterval]
     gone: list[UsageInterval]
     ended: list[UsageInterval]
@@ -142,7 +145,7 @@ def _changes(
             new.append(row)
         wanted.append(row)
     spans += [(row.started_at, row.ended_at) for row in (*gone.values(), *new) if row.ended_at]
-    return _Changes(cluster, wanted, list(gone.values()), ended, new, spans)
+    return _Changes(cluster, ledger, wanted, list(gone.values()), ended, new, spans)
 
 
 def _write(changes: list[_Changes]) -> None:

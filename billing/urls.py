@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from billing import views, views_alarm_links, views_alarms, views_marketplace, views_statements
+from billing import views, views_alarm_links, views_alarms, views_marketplace, views_savings, views_statements
 
 app_name = "billing"
 _ALARMS = "o/<uuid:organization>/configurations/<uuid:configuration>/alarms/"
@@ -13,6 +13,7 @@ urlpatterns = [
     path("o/<uuid:organization>/billing/marketplace/", views_marketplace.marketplace, name="marketplace"),
     path("o/<uuid:organization>/billing/intervals/", views.intervals, name="intervals"),
     path("o/<uuid:organization>/billing/intervals/<int:interval>/", views.interval, name="interval"),
+    path("o/<uuid:organization>/billing/saved/", views_savings.saved, name="saved"),
     path("o/<uuid:organization>/billing/statements/", views_statements.statements, name="statements"),
     path("o/<uuid:organization>/billing/statements/<str:month>/", views_statements.statement, name="statement"),
     path("o/<uuid:organization>/billing/statements/<str:month>/file/", views_statements.file, name="statement_file"),

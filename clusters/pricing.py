@@ -1,10 +1,16 @@
-"""Whether an instance type has a price. Money is the billing app's, which stands above and puts its own check here."""
+"""What has a price. Money is the billing app's, which stands above and puts its own functions here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
+from clusters.models import Cluster
 from workspaces.models import Workspace
+
+
+def _nothing(cluster: Cluster) -> Decimal:
+    return Decimal(0)
 
 
 def _anything(workspace: Workspace, instance_type: str) -> None:
@@ -13,3 +19,6 @@ def _anything(workspace: Workspace, instance_type: str) -> None:
 
 refuse_unpriced: Callable[[Workspace, str], None] = _anything
 """Raises UserError where nobody could charge for an instance of this type in this workspace."""
+
+saved_this_month: Callable[[Cluster], Decimal] = _nothing
+"""US dollars that auto-pause and auto-stop of a cluster saved in this month."""

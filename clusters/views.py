@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
-from clusters import idleness, lifetimes, services
+from clusters import idleness, lifetimes, pricing, services
 from clusters.forms import SNOOZES, ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
@@ -114,6 +114,7 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Clust
         "can_scale": may and services.can_scale(cluster),
         "scale_form": ScaleForm(initial={"instances": cluster.instances}),
         "line": _lines([cluster])[0],
+        "saved": pricing.saved_this_month(cluster),
         "snoozes": SNOOZES,
         "now": timezone.now(),
     }

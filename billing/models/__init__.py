@@ -12,6 +12,7 @@ from billing.models.budgets import (
     SpendHoldQuerySet,
 )
 from billing.models.marketplace import MeterPeriod, MeterPeriodQuerySet, MeterRecord, MeterRecordQuerySet, MeterState
+from billing.models.savings import Saving, SavingQuerySet
 from billing.models.statements import Statement, StatementLine, StatementQuerySet, rounded
 from billing.models.usage import (
     MeteredCluster,
@@ -42,6 +43,8 @@ __all__ = [
     "MeteredCluster",
     "NoticeStep",
     "Rate",
+    "Saving",
+    "SavingQuerySet",
     "SpendHold",
     "SpendHoldQuerySet",
     "Statement",

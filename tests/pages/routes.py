@@ -233,6 +233,7 @@ ROUTES: dict[str, Route] = {
     "billing:export": Route(USAGE, get=False, form={"first": "2026-11-01", "last": "2026-11-30"}),
     "billing:intervals": Route(USAGE),
     "billing:interval": Route(USAGE),
+    "billing:saved": Route(USAGE),
     "billing:statements": Route(USAGE),
     "billing:statement": Route(USAGE),
     "billing:statement_file": Route(USAGE, get=False, form={"format": "parquet"}),

@@ -54,6 +54,7 @@ from billing.models import (
     MeterPeriod,
     MeterRecord,
     Rate,
+    Saving,
     SpendHold,
     Statement,
     StatementLine,
@@ -133,6 +134,19 @@ def hold() -> SpendHold:
     cluster = make_cluster(workspace())
     values = {"organization": cluster.workspace.organization, "workspace": cluster.workspace, "cluster": cluster}
     return SpendHold.objects.create(hourly=1, instances=2, minutes=480, **values)
+
+
+def saving() -> Saving:
+    cluster = make_cluster(workspace())
+    return Saving.objects.create(
+        organization=cluster.workspace.organization,
+        workspace=cluster.workspace,
+        cluster=cluster,
+        paused_at=timezone.now(),
+        instance_type="local.1x",
+        instances=2,
+        hourly=1,
+    )
 
 
 def user_with_everything() -> User:
@@ -254,6 +268,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     ),
     UsageInterval: lambda: interval_in(workspace()),
     UsageDay: usage_day,
+    Saving: saving,
     Statement: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)),
     StatementLine: lambda: make_statement(make_cluster(workspace()), date(2026, 10, 1)).lines.get(),
     Alarm: make_alarm,
