@@ -206,6 +206,27 @@ GRANTS: tuple[Grant, ...] = (
         {"StringEquals": {"iam:AWSServiceName": ["elasticfilesystem.amazonaws.com", "ec2.amazonaws.com"]}},
         {"iam:AWSServiceName": "elasticfilesystem.amazonaws.com"},
     ),
+    Grant(
+        "AlarmsLook",
+        "show what usage alarms watch, what they say and whom they tell",
+        (
+            *_actions("cloudwatch", "DescribeAlarms GetMetricData"),
+            *_actions("sns", "ListTopics GetTopicAttributes ListSubscriptionsByTopic"),
+        ),
+    ),
+    Grant(
+        "Alarms",
+        "make and remove usage alarms",
+        _actions("cloudwatch", "PutMetricAlarm TagResource DeleteAlarms"),
+        ("arn:aws:cloudwatch:*:*:alarm:portal/*",),
+    ),
+    Grant(
+        "AlarmTopics",
+        "make and remove the lists of whom usage alarms tell",
+        _actions("sns", "CreateTopic TagResource Subscribe DeleteTopic"),
+        ("arn:aws:sns:*:*:portal-*",),
+    ),
+    Grant("AlarmEndpoints", "take somebody off such a list", _actions("sns", "Unsubscribe")),
 )
 
 

@@ -199,5 +199,5 @@ def _translated(client: Client, name: str) -> Iterator[None]:
         raise unreachable(f"AWS did not answer: {error}") from error
 
 
-_PREFIXES = {"tagging": "tag"}
+_PREFIXES = {"tagging": "tag", "monitoring": "cloudwatch"}
 """Where permissions are named after something else than signatures."""

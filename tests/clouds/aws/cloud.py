@@ -4,6 +4,7 @@ AssumeRole                a role's trust policy and External ID count, also acro
 SimulatePrincipalPolicy   answers from the role's inline policies
 ExpectedBucketOwner       counts
 service quotas            those that the product asks for
+Subscribe                 e-mail endpoints wait until somebody confirms
 faults                    any operation can be made to answer an error
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -35,12 +37,14 @@ REGION = "us-east-2"
 @dataclass
 class Aws:
     """The server. ``faults`` maps an operation to what it answers instead, as often as there are entries; ``asked``
-    lists the operations that were asked for; ``quotas`` are limits by code."""
+    lists the operations that were asked for; ``quotas`` are limits by code; ``confirmed`` are the e-mail endpoints of
+    SNS whose people opened the link."""
 
     address: str
     faults: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     quotas: dict[str, float] = field(default_factory=dict)
+    confirmed: set[str] = field(default_factory=set)
 
     def fail(self, operation: str, code: str, message: str = "It failed.", status: int = 400, times: int = 1) -> None:
         """Let an operation fail."""
@@ -66,6 +70,7 @@ class Aws:
         self.faults.clear()
         self.asked.clear()
         self.quotas.clear()
+        self.confirmed.clear()
 
 
 @contextmanager
@@ -112,15 +117,41 @@ def _corrected(aws: Aws, application: Callable[..., Iterable[bytes]]) -> Callabl
                 return _answer(start_response, body, "application/x-amz-json-1.1")
         if _foreign_bucket(environ):
             return _error(start_response, environ, 403, "AccessDenied", "Access Denied")
+        if operation in {"Subscribe", "ListSubscriptionsByTopic"}:
+            return _unconfirmed(aws, application, environ, start_response, parameters)
         return application(environ, start_response)
 
     return corrected
+
+
+def _unconfirmed(
+    aws: Aws,
+    application: Callable[..., Iterable[bytes]],
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+    parameters: dict[str, list[str]],
+) -> Iterable[bytes]:
+    """Moto's answer, with words where SNS has no ARN yet: moto takes every e-mail endpoint for confirmed."""
+    started: list[str] = []
+    text = b"".join(application(environ, lambda status, *_: started.append(status))).decode()
+
+    def waits(member: re.Match[str]) -> str:
+        address = re.search("<Endpoint>(.*?)</Endpoint>", member[0])
+        waiting = address and address[1] not in aws.confirmed
+        return re.sub("(?<=<SubscriptionArn>)[^<]+", "PendingConfirmation", member[0]) if waiting else member[0]
+
+    text = re.sub("<member>.*?</member>", waits, text, flags=re.DOTALL)
+    if parameters.get("Endpoint", [""])[0] not in aws.confirmed:
+        text = re.sub("(?<=<SubscribeResult>)(\\s*<SubscriptionArn>)[^<]+", r"\1pending confirmation", text)
+    return _answer(start_response, text, status=int(started[0].split()[0]))
 
 
 def _operation(environ: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
     """What is asked for, by the query, JSON or REST protocol; empty for the last, whose paths say it."""
     if target := environ.get("HTTP_X_AMZ_TARGET", ""):
         return target.rpartition(".")[2], {"body": [_body(environ).decode()]}
+    if "/operation/" in environ.get("PATH_INFO", ""):
+        return environ["PATH_INFO"].rpartition("/")[2], {}
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         parameters = parse_qs(_body(environ).decode())
         return parameters.get("Action", [""])[0], parameters
@@ -138,6 +169,11 @@ def _body(environ: dict[str, Any]) -> bytes:
 def _error(
     start_response: Callable[..., Any], environ: dict[str, Any], status: int, code: str, message: str
 ) -> Iterable[bytes]:
+    if "/operation/" in environ.get("PATH_INFO", ""):
+        data = b"\xa2" + b"".join(map(_cbor, ("__type", code, "message", message)))
+        headers = [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
+        start_response(f"{status} -", [*headers, ("Content-Length", str(len(data)))])
+        return [data]
     if environ.get("HTTP_X_AMZ_TARGET"):
         body = json.dumps({"__type": code, "message": message})
         return _answer(start_response, body, "application/x-amz-json-1.1", status)
@@ -145,6 +181,12 @@ def _error(
     if "/ec2/" in environ.get("HTTP_AUTHORIZATION", ""):
         return _answer(start_response, f"<Response><Errors><Error>{inner}</Error></Errors></Response>", status=status)
     return _answer(start_response, f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>", status=status)
+
+
+def _cbor(text: str) -> bytes:
+    """A text as the newest of AWS's protocols has it, which CloudWatch speaks."""
+    data = text.encode()
+    return b"\x79" + len(data).to_bytes(2, "big") + data
 
 
 def _answer(
