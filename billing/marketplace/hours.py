@@ -81,7 +81,7 @@ def _make(pk: int, now: datetime) -> int:
     while dimension and hour < until and (period.ended_at or hour + HOUR <= until):
         used = cost_times_60(period.organization_id, period.started_at, min(hour + HOUR, until))
         quantity = min(MOST, max(0, int((used - 60 * reported) // (60 * unit))))
-        records.append(_record(period, hour, used / 60, quantity, dimension, unit))
+        records.append(_record(period, hour, used / 60, quantity, dimension, unit, now))
         reported += quantity * unit
         hour += HOUR
     MeterRecord.objects.bulk_create(records)
@@ -129,7 +129,7 @@ def _reported(period: MeterPeriod) -> Decimal:
 
 
 def _record(
-    period: MeterPeriod, hour: datetime, total: Decimal, quantity: int, dimension: str, unit: Decimal
+    period: MeterPeriod, hour: datetime, total: Decimal, quantity: int, dimension: str, unit: Decimal, now: datetime
 ) -> MeterRecord:
     of = period.subscription
     at = max(hour, period.started_at.replace(microsecond=0))  # AWS takes none from before the purchase
@@ -148,6 +148,8 @@ def _record(
         license_arn=of.license_arn,
         account_id=of.account_id,
         customer_identifier="" if of.account_id else of.customer_identifier,
+        created_at=now,
+        due_at=now,
     )
 
 

@@ -17,7 +17,11 @@ from tests.billing.examples import PAGE, examples, sections
 from tests.factories import make_cluster, make_organization, make_user, make_workspace
 
 SECTIONS = ("When it begins and ends", "How it is counted", "What it costs")
-TESTED_ELSEWHERE = {"Templates": "test_examples_statements", "Statements": "test_examples_statements"}
+TESTED_ELSEWHERE = {
+    "Templates": "test_examples_statements",
+    "Statements": "test_examples_statements",
+    "AWS Marketplace": "test_examples_marketplace",
+}
 """Other sections with examples, and the test that reads them."""
 
 TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"
