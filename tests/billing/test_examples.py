@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "Templates": "test_examples_statements",
     "Statements": "test_examples_statements",
     "AWS Marketplace": "test_examples_marketplace",
+    "Idle clusters": "test_examples_idle",
+    "Saved": "test_examples_idle",
 }
 """Other sections with examples, and the test that reads them."""
 

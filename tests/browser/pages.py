@@ -66,6 +66,8 @@ PAGES: dict[str, PageToSee] = {
     "configurations": PageToSee("/o/{organization}/configurations/"),
     "configuration-new": PageToSee("/o/{organization}/configurations/new/"),
     "billing": PageToSee("/o/{organization}/billing/"),
+    "billing-saved": PageToSee("/o/{organization}/billing/saved/"),
+    "billing-saved-empty": PageToSee("/o/{newcomer_organization}/billing/saved/", NEWCOMER),
     "billing-intervals": PageToSee("/o/{organization}/billing/intervals/"),
     "billing-interval": PageToSee("/o/{organization}/billing/intervals/{interval}/"),
     "statements": PageToSee("/o/{organization}/billing/statements/"),
