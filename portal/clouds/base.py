@@ -69,12 +69,25 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network that the customer made, by the provider's ids: where machines are to be, and which rules hold there.
+    ``endpoints`` are private ways to services, by the service's short name (``s3``, ``ssm``, ``platform``)."""
+
+    id: str
+    subnets: Sequence[str]
+    security_groups: Sequence[str]
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class WorkspaceSpec:
-    """What a workspace should be. ``id`` is our uuid: everything a provider makes is named or tagged by it."""
+    """What a workspace should be. ``id`` is our uuid: everything a provider makes is named or tagged by it. Without a
+    ``network`` the provider makes one."""
 
     id: str
     name: str
     region: str
+    network: Network | None = None
 
 
 @dataclass(frozen=True)

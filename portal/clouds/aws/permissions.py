@@ -70,8 +70,7 @@ GRANTS: tuple[Grant, ...] = (
         "look at the bucket that holds the state of deployments",
         _actions(
             "s3",
-            "ListBucket GetBucketLocation GetBucketVersioning GetEncryptionConfiguration "
-            "GetBucketPublicAccessBlock GetBucketPolicyStatus",
+            "ListBucket GetBucketLocation GetBucketVersioning GetBucketPublicAccessBlock",
         ),
         (f"arn:aws:s3:::{BUCKET}",),
     ),
@@ -99,7 +98,7 @@ GRANTS: tuple[Grant, ...] = (
         (
             *_actions(
                 "ec2",
-                "DescribeRegions DescribeAvailabilityZones DescribeInstanceTypes DescribeInstanceTypeOfferings "
+                "DescribeAvailabilityZones DescribeInstanceTypes DescribeInstanceTypeOfferings "
                 "DescribeVpcs DescribeVpcAttribute DescribeSubnets DescribeInternetGateways DescribeNatGateways "
                 "DescribeAddresses DescribeRouteTables DescribeSecurityGroups DescribeVpcEndpoints "
                 "DescribeNetworkInterfaces",
@@ -123,7 +122,8 @@ GRANTS: tuple[Grant, ...] = (
         _actions(
             "ec2",
             "ModifyVpcAttribute AttachInternetGateway DetachInternetGateway CreateRoute AssociateRouteTable "
-            "DisassociateRouteTable AuthorizeSecurityGroupIngress DeleteVpc DeleteSubnet DeleteInternetGateway "
+            "DisassociateRouteTable AuthorizeSecurityGroupIngress "
+            "AuthorizeSecurityGroupEgress DeleteVpc DeleteSubnet DeleteInternetGateway "
             "ReleaseAddress DeleteNatGateway DeleteRouteTable DeleteSecurityGroup DeleteVpcEndpoints",
         ),
         **_TAGGED,
@@ -176,7 +176,7 @@ GRANTS: tuple[Grant, ...] = (
         "make the role of a workspace's machines",
         _actions(
             "iam",
-            "CreateRole TagRole GetRole DeleteRole PutRolePolicy GetRolePolicy DeleteRolePolicy ListRolePolicies",
+            "CreateRole TagRole GetRole DeleteRole PutRolePolicy DeleteRolePolicy ListRolePolicies",
         ),
         (_ROLES,),
     ),

@@ -195,7 +195,9 @@ def _translated(client: Client, name: str) -> Iterator[None]:
         raise no_credentials(str(error)) from error
     except ParamValidationError:
         raise
-    except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
+    except ResponseParserError as error:  # what stands in it is some proxy's page
+        raise unreachable("What answered in place of AWS was not AWS.") from error
+    except (BotoCoreError, HTTPClientError) as error:
         raise unreachable(f"AWS did not answer: {error}") from error
 
 

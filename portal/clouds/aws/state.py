@@ -23,6 +23,9 @@ from portal.clouds.base import CloudError, Handle
 LOCK_SECONDS = 120
 """Longer than one call of the engine, and short enough that nobody waits long for a portal that is gone."""
 
+RETAKE = timedelta(seconds=LOCK_SECONDS / 2)
+"""A lock that is held for less is taken again first."""
+
 _FORMAT = 1
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 """In UTC, so that texts compare as times do."""
@@ -37,6 +40,18 @@ class Lock:
     id: str
     fence: int
     until: datetime
+
+    def remembered(self) -> dict[str, Any]:
+        """As JSON, for a handle."""
+        return {"fence": self.fence, "until": self.until.strftime(_TIME)}
+
+    @classmethod
+    def recalled(cls, id: str, value: dict[str, Any] | None) -> Lock | None:
+        """The lock that was remembered, where it is held for a good while yet."""
+        if not value:
+            return None
+        until = datetime.strptime(value["until"], _TIME).replace(tzinfo=UTC)
+        return cls(id, value["fence"], until) if until - datetime.now(UTC) > RETAKE else None
 
 
 @dataclass(frozen=True)

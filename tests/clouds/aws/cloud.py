@@ -82,8 +82,6 @@ def running() -> Iterator[Aws]:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"  # keeps connections open, as AWS does
-
         def log(self, type: str, message: str, *arguments: Any) -> None:
             """Nothing."""
 
@@ -119,6 +117,8 @@ def _corrected(aws: Aws, application: Callable[..., Iterable[bytes]]) -> Callabl
             return _error(start_response, environ, 403, "AccessDenied", "Access Denied")
         if operation in {"Subscribe", "ListSubscriptionsByTopic"}:
             return _unconfirmed(aws, application, environ, start_response, parameters)
+        if operation == "DeleteNatGateway":
+            _free_address(parameters["NatGatewayId"][0])
         return application(environ, start_response)
 
     return corrected
@@ -195,6 +195,22 @@ def _answer(
     data = body.encode()
     start_response(f"{status} -", [("Content-Type", kind), ("Content-Length", str(len(data)))])
     return [data]
+
+
+def _free_address(gateway: str) -> None:
+    from moto.backends import get_backend
+
+    for regions in get_backend("ec2").values():
+        for backend in regions.values():
+            allocations = {each["allocationId"] for each in _addresses_of(backend, gateway)}
+            for address in backend.addresses:
+                if address.allocation_id in allocations:
+                    address.eni = address.association_id = None
+
+
+def _addresses_of(backend: Any, gateway: str) -> list[dict[str, Any]]:
+    found = backend.nat_gateways.get(gateway)
+    return found.address_set if found else []
 
 
 def _foreign_bucket(environ: dict[str, Any]) -> bool:

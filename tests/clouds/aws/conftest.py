@@ -10,15 +10,17 @@ from tests.clouds.aws.cloud import Aws, running
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[Aws]:
-    with running() as aws:
+def moto() -> Iterator[Aws]:
+    with pytest.MonkeyPatch.context() as patch, running() as aws:
+        # Moto reads its machines and images when EC2 is first asked for, and tests share a busy machine.
+        patch.setattr("portal.clouds.aws.session.READ_SECONDS", 60)
         yield aws
 
 
 @pytest.fixture
-def aws(_server: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def aws(moto: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """AWS, empty. The portal's own identity is in the environment, as an operator would put it there."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "portal")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "portal")
-    _server.reset()
-    return _server
+    moto.reset()
+    return moto

@@ -1,0 +1,143 @@
+"""AWS: workspaces in a customer's account, made in a role that the customer lends.
+
+A deployment is a plan of steps (``portal.clouds.plan``); its copy for people is in the customer's bucket, under a lock
+in the customer's table (``state``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from portal.clouds import plan
+from portal.clouds.aws import checks, own_network, types, workspace
+from portal.clouds.aws.configuration import REGIONS, Configuration
+from portal.clouds.aws.session import Session
+from portal.clouds.aws.state import Lock, Store
+from portal.clouds.base import (
+    Check,
+    CloudError,
+    Failed,
+    Handle,
+    InstanceType,
+    Network,
+    Pending,
+    Settled,
+    Step,
+    Target,
+    WorkspaceSpec,
+)
+
+
+class AwsCloud:
+    """One AWS cloud configuration. ``holder`` is what people know this portal by; ``endpoint`` replaces AWS."""
+
+    poll_seconds = 2.0
+    observe_seconds = 30.0
+    step_seconds = 3.0
+    """How often it is worth looking at something that AWS is making."""
+
+    lag_seconds = 15.0
+    """How long AWS may not show what it just made."""
+
+    def __init__(self, configuration: Configuration, holder: str, endpoint: str = "") -> None:
+        self.configuration, self.holder, self.endpoint = configuration, holder, endpoint
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+
+    def check(self) -> Sequence[Check]:
+        """Look whether the account can be used. Changes nothing."""
+        return checks.check(self.configuration, self.endpoint)
+
+    def check_network(self, region: str, network: Network) -> Sequence[Check]:
+        """Look whether a workspace can be in a network that the customer made. Changes nothing."""
+        return own_network.check(self.session(region), network)
+
+    def regions(self) -> Sequence[str]:
+        """Those of the guide."""
+        return list(REGIONS)
+
+    def zones(self, region: str) -> Sequence[str]:
+        """The zones of a region, as this account calls them."""
+        return workspace.zones_of(self.session(region))
+
+    def instance_types(self, region: str) -> Sequence[InstanceType]:
+        """The machines on offer in a region. Takes seconds: the caller keeps the answer."""
+        return types.offered(self.session(region))
+
+    def advance_workspace(self, spec: WorkspaceSpec, handle: Handle, target: Target) -> Step:
+        """One step of the deployment, under the lock, and its state into the bucket."""
+        try:
+            return self._advance_workspace(spec, handle, target)
+        except CloudError as error:
+            return Step({"steps": {}, **handle}, Failed(error))
+
+    def session(self, region: str) -> Session:
+        """The customer's account in a region."""
+        with self._lock:
+            if region not in self._sessions:
+                self._sessions[region] = self._new_session(region)
+            return self._sessions[region]
+
+    def _new_session(self, region: str) -> Session:
+        return Session(region, role=self.configuration.role, endpoint=self.endpoint)
+
+    def _advance_workspace(self, spec: WorkspaceSpec, handle: Handle, target: Target) -> Step:
+        leaving = target is Target.TERMINATED
+        session = self.session(spec.region)
+        if "zones" not in handle and not leaving:
+            zones = [] if spec.network else workspace.choose_zones(session)
+            return Step({"steps": {}, **handle, "zones": zones}, Pending(plan.NOW))
+        lock = self._take(spec, handle, leaving=leaving)
+        if lock:
+            handle = {**handle, "lock": lock.remembered()}
+        work = workspace.work_of(session, spec, handle)
+        steps = [] if leaving else workspace.wanted(work, self.configuration, handle["zones"], spec.network)
+        known = workspace.known(work, self.configuration)
+        step = plan.advance(steps, known, handle, poll=self.step_seconds, lag=self.lag_seconds)
+        if lock:
+            try:
+                self._keep(lock, spec, handle, step, leaving=leaving)
+            except CloudError as error:
+                # What was made stays known whatever becomes of its copy.
+                return Step(step.handle, Failed(error), step.events)
+        if isinstance(step.outcome, Settled):
+            step.handle.pop("lock", None)
+        return step
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.session(self.configuration.region), self.configuration, self.holder)
+
+    def _take(self, spec: WorkspaceSpec, handle: Handle, *, leaving: bool) -> Lock | None:
+        """The lock: still held, or taken now. A removal goes on also where the customer removed the table before: what
+        is left costs money."""
+        held = Lock.recalled(f"workspaces/{spec.id}", handle.get("lock"))
+        if held:
+            return held
+        try:
+            return self._store.take(f"workspaces/{spec.id}", f"workspace {spec.name}")
+        except CloudError as error:
+            if leaving and error.code == "NotFound":
+                return None
+            raise
+
+    def _keep(self, lock: Lock, spec: WorkspaceSpec, before: Handle, step: Step, *, leaving: bool) -> None:
+        """Write the state where it tells something new; give the lock back when all is done."""
+        settled = isinstance(step.outcome, Settled)
+        try:
+            if settled and leaving:
+                self._store.forget(lock)
+                return
+            if settled or _ids(before) != _ids(step.handle):
+                self._store.save(lock, "workspace", spec.name, step.handle)
+            if settled:
+                self._store.release(lock)
+        except CloudError as error:
+            if not (leaving and error.code == "NotFound"):
+                raise
+
+
+def _ids(handle: Handle) -> dict[str, Any]:
+    return {name: entry["id"] for name, entry in handle.get("steps", {}).items() if entry["id"]}
