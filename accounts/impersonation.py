@@ -31,7 +31,7 @@ from accounts.services_impersonation import TIME_IS_UP, end_impersonation, why_n
 from portal.views import error_page
 
 SESSION_KEY = "impersonation"
-WITHHELD = frozenset({Perm.ORG_MANAGE})
+WITHHELD = frozenset({Perm.ORG_MANAGE, Perm.BUDGET_LIFT})
 """What staff cannot do as somebody else, whatever role that person has."""
 
 V = TypeVar("V", bound=Callable[..., Any])

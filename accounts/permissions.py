@@ -35,6 +35,7 @@ class Perm(StrEnum):
     CLOUD_MANAGE = "cloud_manage"
     USAGE_VIEW = "usage_view"
     BILLING_MANAGE = "billing_manage"
+    BUDGET_LIFT = "budget_lift"
 
     WS_VIEW = "ws_view"
     FILES_EDIT = "files_edit"
@@ -50,7 +51,8 @@ LABELS: dict[Perm, str] = {
     Perm.AUDIT_VIEW: "See the audit log",
     Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
-    Perm.BILLING_MANAGE: "Connect an AWS Marketplace subscription",
+    Perm.BILLING_MANAGE: "Manage budgets, connect an AWS Marketplace subscription",
+    Perm.BUDGET_LIFT: "Lift a budget for the rest of a month",
     Perm.WS_VIEW: "See files, clusters, runs, logs, templates, schedules, catalogs and the names of secrets",
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
@@ -67,6 +69,7 @@ ORGANIZATION_MATRIX: dict[Perm, frozenset[OrganizationRole]] = {
     Perm.CLOUD_MANAGE: frozenset({OrganizationRole.OWNER, OrganizationRole.ADMIN}),
     Perm.USAGE_VIEW: frozenset({OrganizationRole.OWNER, OrganizationRole.ADMIN, OrganizationRole.BILLING}),
     Perm.BILLING_MANAGE: frozenset({OrganizationRole.OWNER, OrganizationRole.BILLING}),
+    Perm.BUDGET_LIFT: frozenset({OrganizationRole.OWNER}),
 }
 
 _EDITORS = frozenset({WorkspaceRole.ADMIN, WorkspaceRole.DEVELOPER})

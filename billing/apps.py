@@ -10,7 +10,7 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """Keep the intervals in step with the ledgers, close months, and tell what runs cost."""
-        from billing import holds, metering, rates, runs, savings, statements
+        from billing import banners, holds, ladder, metering, rates, runs, savings, statements
         from clusters import launching, ledger, pricing
         from jobs import costs
         from portal import scheduler
@@ -18,9 +18,11 @@ class BillingConfig(AppConfig):
         costs.costs_of = runs.costs_of
         pricing.refuse_unpriced = rates.refuse_unpriced
         launching.checks.append(holds.reserve)
+        launching.room = banners.room
         ledger.followers.append(holds.follow)
         pricing.saved_this_month = savings.saved_this_month
         scheduler.every(10, "metering", metering.meter)
+        scheduler.every(10, "budgets", ladder.climb_all)
         scheduler.every(600, "statements", statements.close_due)
         _start_alarms()
         _start_marketplace()

@@ -53,9 +53,33 @@ class Standing:
         return None if self.limit is None else self.limit - self.spent - self.held
 
     @property
+    def warned(self) -> bool:
+        """Whether as much is spent that people are told."""
+        return self.limit is not None and self.percent >= self.budget.warn_percent
+
+    @property
+    def over(self) -> bool:
+        """Whether all is spent."""
+        return self.limit is not None and self.spent >= self.limit
+
+    @property
+    def spent_share(self) -> int:
+        """Of the limit, in thousandths and at most all of it: for a bar."""
+        return _share(self.spent, self)
+
+    @property
+    def promised_share(self) -> int:
+        """The same with what is set aside."""
+        return _share(self.spent + self.held, self)
+
+    @property
     def percent(self) -> Decimal:
         """What is spent, of what may be; of the budget's own limit where that is lifted."""
         return self.spent * 100 / (self.limit or self.budget.limit)
+
+
+def _share(amount: Decimal, of: Standing) -> int:
+    return min(1000, int(amount * 1000 / (of.limit or of.budget.limit)))
 
 
 def month_of(at: datetime) -> Month:

@@ -2,12 +2,29 @@
 
 from django.urls import path
 
-from billing import views, views_alarm_links, views_alarms, views_marketplace, views_savings, views_statements
+from billing import (
+    views,
+    views_alarm_links,
+    views_alarms,
+    views_budgets,
+    views_marketplace,
+    views_savings,
+    views_statements,
+)
 
 app_name = "billing"
 _ALARMS = "o/<uuid:organization>/configurations/<uuid:configuration>/alarms/"
 _ALARM = _ALARMS + "<uuid:alarm>/"
+_BUDGETS = "o/<uuid:organization>/billing/budgets/"
+_BUDGET = _BUDGETS + "<uuid:budget>/"
 urlpatterns = [
+    path(_BUDGETS, views_budgets.budgets, name="budgets"),
+    path(_BUDGETS + "new/", views_budgets.new, name="budget_new"),
+    path(_BUDGET, views_budgets.budget, name="budget"),
+    path(_BUDGET + "edit/", views_budgets.edit, name="budget_edit"),
+    path(_BUDGET + "delete/", views_budgets.delete, name="budget_delete"),
+    path(_BUDGET + "lift/", views_budgets.lift, name="budget_lift"),
+    path(_BUDGET + "lift/end/", views_budgets.end_lift, name="budget_end_lift"),
     path("o/<uuid:organization>/billing/", views.billing, name="dashboard"),
     path("o/<uuid:organization>/billing/export/", views.export, name="export"),
     path("o/<uuid:organization>/billing/marketplace/", views_marketplace.marketplace, name="marketplace"),

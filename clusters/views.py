@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.audit import actor_of
 from accounts.permissions import Perm
-from clusters import idleness, lifetimes, pricing, services
+from clusters import idleness, launching, lifetimes, pricing, services
 from clusters.forms import SNOOZES, ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
 from portal.errors import UserError
@@ -83,7 +83,9 @@ def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
             return done(request, "clusters:detail", workspace.pk, cluster.pk)
         except UserError as error:
             form.add_error("name" if error.code == "NameTaken" else None, f"{error.message} {error.hint}".strip())
-    return form_response(request, "clusters/new.html", form, nav="clusters", list_error=form.list_error)
+    limits = launching.room(workspace, request.user)
+    context = {"nav": "clusters", "list_error": form.list_error, "limits": limits}
+    return form_response(request, "clusters/new.html", form, **context)
 
 
 def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Cluster) -> dict[str, Any]:

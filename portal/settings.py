@@ -121,6 +121,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "accounts.context.tenant",
+                "billing.banners.budgets",
             ],
             "builtins": ["portal.templatetags.marks"],
         },

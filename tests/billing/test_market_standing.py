@@ -277,7 +277,7 @@ def test_the_page_asks_as_often_for_many_records_as_for_one(
         make_record(period, hour=period.frozen_until + timedelta(hours=number))
     where = reverse("billing:marketplace", args=[organization.pk])
     client.get(where)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         page = client.get(where)
     assert page.content.decode().count("<tr>") == 51
 

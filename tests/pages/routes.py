@@ -97,6 +97,8 @@ SCHEDULE = {
     "enabled": "on",
 }
 
+BUDGET = {"limit": "100", "warn_percent": "80", "reserve_hours": "8", "pauses": "on"}
+
 CATALOG = {"kind": "FILESYSTEM", "name": "sales", "directory": "folder", "description": "", "action": "save"}
 
 ROUTES: dict[str, Route] = {
@@ -234,6 +236,13 @@ ROUTES: dict[str, Route] = {
     "billing:intervals": Route(USAGE),
     "billing:interval": Route(USAGE),
     "billing:saved": Route(USAGE),
+    "billing:budgets": Route(USAGE),
+    "billing:budget": Route(USAGE),
+    "billing:budget_new": Route(BILLERS, form={**BUDGET, "scope": "organization"}),
+    "billing:budget_edit": Route(BILLERS, form=BUDGET),
+    "billing:budget_delete": Route(BILLERS, get=False, form={}),
+    "billing:budget_lift": Route(OWNERS, form={"kind": "extra", "extra": "5", "reason": "Quarter end"}),
+    "billing:budget_end_lift": Route(OWNERS, get=False, form={}),
     "billing:statements": Route(USAGE),
     "billing:statement": Route(USAGE),
     "billing:statement_file": Route(USAGE, get=False, form={"format": "parquet"}),

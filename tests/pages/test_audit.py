@@ -29,6 +29,7 @@ from clusters.models import Cluster
 from tests.accounts import writes_sso as single_sign_on
 from tests.accounts import writes_staff as staff
 from tests.billing import writes_alarms as alarms
+from tests.billing import writes_budgets as budgets
 from tests.billing import writes_marketplace as marketplace
 from tests.factories import (
     actor,
@@ -419,6 +420,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     **staff.WRITES,
     **single_sign_on.WRITES,
     **alarms.WRITES,
+    **budgets.WRITES,
 }
 
 
@@ -435,6 +437,7 @@ MAKES_ITS_OWN = (
     *staff.MAKES_ITS_OWN,
     *single_sign_on.MAKES_ITS_OWN,
     *alarms.MAKES_ITS_OWN,
+    *budgets.MAKES_ITS_OWN,
     *("delete_configuration", "delete_workspace"),
     *(
         "lock_user",
@@ -497,7 +500,7 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
     ]
     tables += ["workspaces_secretgroup", "workspaces_secret", "workspaces_catalog", "accounts_apitoken"]
     tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
-    tables += ["billing_alarm", "billing_alarmendpoint"]
+    tables += ["billing_alarm", "billing_alarmendpoint", "billing_budget", "billing_budgetoverride"]
     found = {}
     with connection.cursor() as cursor:
         for table in tables:

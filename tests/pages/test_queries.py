@@ -24,26 +24,28 @@ from tests.pages.test_access import address
 from tests.pages.world import Tenants
 
 COUNTS = {
-    "accounts:people": 6,
-    "accounts:invitations": 6,
-    "accounts:people_roles": 4,
-    "accounts:settings": 6,
-    "accounts:sso": 7,
-    "accounts:audit": 9,
-    "accounts:tokens": 6,
-    "workspaces:configurations": 5,
-    "billing:alarms": 8,
-    "billing:alarm": 9,
-    "workspaces:list": 6,
-    "workspaces:members": 11,
-    "workspaces:settings": 7,
-    "workspaces:tokens": 8,
-    "workspaces:files": 5,
-    "workspaces:secrets": 7,
-    "workspaces:catalogs": 6,
-    "workspaces:catalog": 7,
+    "accounts:people": 7,
+    "accounts:invitations": 7,
+    "accounts:people_roles": 5,
+    "accounts:settings": 7,
+    "accounts:sso": 8,
+    "accounts:audit": 10,
+    "accounts:tokens": 7,
+    "workspaces:configurations": 6,
+    "billing:alarms": 9,
+    "billing:alarm": 10,
+    "workspaces:list": 7,
+    "workspaces:members": 12,
+    "workspaces:settings": 8,
+    "workspaces:tokens": 9,
+    "workspaces:files": 6,
+    "workspaces:secrets": 8,
+    "workspaces:catalogs": 7,
+    "workspaces:catalog": 8,
+    "billing:budgets": 12,
+    "billing:budget": 15,
 }
-"""Session, user, membership, organizations to switch to; then what the page itself shows."""
+"""Session, user, membership, organizations to switch to, what is told of budgets; then what the page itself shows."""
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -36,7 +36,7 @@ from accounts.services_signup import sign_up
 from accounts.views_marketplace import CLAIMED
 from billing import metering
 from billing.alarms_links import confirm_key, unsubscribe_key
-from billing.models import Alarm, AlarmEndpoint, UsageInterval
+from billing.models import Alarm, AlarmEndpoint, Budget, UsageInterval
 from clusters import snooze_links
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt
@@ -144,6 +144,7 @@ class Tenants:
             "action": "pause",
             "month": STATED[place.workspace.organization == self.globex],
             "interval": UsageInterval.objects.get(cluster=place.cluster).pk,
+            "budget": self.budget_of(place.workspace.organization).pk,
             "alarm": endpoint.alarm_id,
             "endpoint": endpoint.pk,
             "confirm_key": confirm_key(endpoint),
@@ -158,6 +159,10 @@ class Tenants:
             "token": sandbox.token_for(Purchase("sandbox-product", "210987654321")),
             **other,
         }
+
+    def budget_of(self, organization: Organization) -> Budget:
+        """The budget of one of its workspaces."""
+        return Budget.objects.get(organization=organization)
 
     def alarm_of(self, organization: Organization) -> Alarm:
         """The usage alarm of its cloud configuration."""
@@ -262,6 +267,9 @@ def make_tenants(directory: Path) -> Tenants:
         make_connection(place)
     for cluster, month in zip((lab.cluster, abroad.cluster), STATED, strict=True):
         make_statement(cluster, date.fromisoformat(f"{month}-01"))
+    for place_ in (lab, abroad):
+        workspace = place_.workspace
+        Budget.objects.create(organization=workspace.organization, workspace=workspace, limit=100_000)
     for cloud in (acme_cloud, globex_cloud):
         make_endpoint(make_alarm(cloud), EndpointState.PENDING, address="endpoint@example.org")
     pending = sign_up(
