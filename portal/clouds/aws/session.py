@@ -6,6 +6,7 @@ here: a lost answer may have made something, and the engine looks for it before 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from portal.clouds.aws.errors import no_credentials, refused, unreachable
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 8
-"""A step asks twice at most: it has to come back within the lease of 30 seconds that stands on its row."""
+"""A step asks a handful of things, and one that gets no answer ends it: within the lease of 30 seconds on its row."""
 
 ROLE_SECONDS = 3600
 """How long AWS lends a role. It is the most that a role may be lent to another role."""
@@ -103,6 +104,7 @@ class Session:
         import botocore.session
         from botocore.credentials import CredentialResolver
 
+        _quieten()
         core = botocore.session.Session()
         core.register_component("data_loader", _loader())
         if self.role:
@@ -155,6 +157,14 @@ def _loader() -> Any:
     import botocore.loaders
 
     return botocore.loaders.create_loader()
+
+
+def _quieten() -> None:
+    """Whatever level an operator logs at: in its details, botocore writes down keys, tokens, and all that is sent."""
+    for name in ("botocore", "boto3"):
+        logger = logging.getLogger(name)
+        if logger.getEffectiveLevel() < logging.INFO:
+            logger.setLevel(logging.INFO)
 
 
 def _config() -> Any:

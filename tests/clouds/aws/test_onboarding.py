@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from portal.clouds.aws.onboarding import Onboarding
 from portal.clouds.aws.session import Keys, Role, Session, assume
 from portal.clouds.base import CloudError, Failed, Handle, Settled
 from tests.clouds.aws.cloud import CUSTOMER, PLATFORM, REGION, Aws
+from tests.clouds.aws.world import DiedError, Fate, MortalSession
 
 ID = "0b3f8c5e-1111-4222-8333-444455556666"
 
@@ -65,12 +68,16 @@ def test_the_role_is_lent_only_with_its_external_id(work: Onboarding) -> None:
         assert "External ID" in caught.value.hint
 
 
-def test_neither_the_handle_nor_anything_printed_has_the_keys(aws: Aws, work: Onboarding) -> None:
+def test_nothing_that_is_kept_printed_or_logged_has_the_keys(
+    aws: Aws, work: Onboarding, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     keys = aws.keys()
     session = Session(REGION, keys=keys, endpoint=aws.address)
     mine = onboarding.begin(session, ID, new_external_id(), PLATFORM)
     handle = finish(mine, {})
-    shown = f"{json.dumps(handle)} {keys} {session} {mine} {mine.configuration}"
+    shown = f"{json.dumps(handle)} {keys} {session} {mine} {mine.configuration} {caplog.text}"
+    assert "PUT /" in caplog.text, "this test would see what is logged"
     for secret in (keys.access_key_id, keys.secret_access_key, keys.session_token):
         assert secret
         assert secret not in shown
@@ -82,6 +89,43 @@ def test_what_was_made_is_removed_again_when_it_is_not_wanted(work: Onboarding) 
     assert work.session.client("s3").list_buckets()["Buckets"] == []
     assert work.session.client("dynamodb").list_tables()["TableNames"] == []
     assert work.session.client("iam").list_roles()["Roles"] == []
+
+
+def test_dying_at_every_call_leaves_nothing_twice_and_nothing_behind(aws: Aws, work: Onboarding) -> None:
+    """Who comes next has the keys again, and the handle that was stored last."""
+
+    def after_death(number: int, after: bool) -> tuple[Handle, bool]:
+        session = MortalSession(REGION, keys=aws.keys(), endpoint=aws.address)
+        session.fate = Fate(number, after)
+        mortal = replace(work, session=session)
+        handle: Handle = {}
+        try:
+            for _ in range(50):
+                step = mortal.advance(handle)
+                handle = json.loads(json.dumps(step.handle))
+                if isinstance(step.outcome, Settled):
+                    return handle, False
+        except DiedError:
+            return handle, True
+        raise AssertionError("does not settle")
+
+    for number in range(20):
+        for after, goes_on in ((False, False), (True, False), (True, True)):
+            handle, died = after_death(number, after)
+            if goes_on:
+                handle = finish(work, handle)
+                assert made(work) == [1, 1, 1]
+            assert finish(work, handle, wanted=False) == {"steps": {}}
+            assert made(work) == [0, 0, 0]
+        if not died:
+            break
+    assert number >= 7
+
+
+def made(work: Onboarding) -> list[int]:
+    buckets = work.session.client("s3").list_buckets()["Buckets"]
+    tables = work.session.client("dynamodb").list_tables()["TableNames"]
+    return [len(buckets), len(tables), len(work.session.client("iam").list_roles()["Roles"])]
 
 
 def test_a_bucket_with_something_in_it_is_not_removed(work: Onboarding) -> None:

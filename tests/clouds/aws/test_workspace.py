@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -46,8 +47,10 @@ def things(world: World) -> dict[str, int]:
     return found
 
 
-def test_a_workspace_comes_and_goes(world: World) -> None:
+def test_a_workspace_comes_and_goes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     handle = world.go()
+    assert "OPENSSH" not in caplog.text
     assert things(world) == WHOLE
     assert world.advance(handle).outcome == Settled()
     handle = world.go(Target.TERMINATED, handle)
