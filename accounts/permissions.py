@@ -49,7 +49,7 @@ LABELS: dict[Perm, str] = {
     Perm.ORG_MANAGE: "Delete the organization, change its owners and its single sign-on",
     Perm.PEOPLE_MANAGE: "Manage people, invitations and API tokens, unlock users",
     Perm.AUDIT_VIEW: "See the audit log",
-    Perm.CLOUD_MANAGE: "Manage cloud configurations, create workspaces",
+    Perm.CLOUD_MANAGE: "Manage cloud configurations and their usage alarms, create workspaces",
     Perm.USAGE_VIEW: "See usage and its cost",
     Perm.BILLING_MANAGE: "Manage budgets, connect an AWS Marketplace subscription",
     Perm.BUDGET_LIFT: "Lift a budget for the rest of a month",

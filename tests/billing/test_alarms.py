@@ -14,12 +14,14 @@ from billing.alarms import Suggestion, above, alarms_of, suggestion
 from billing.alarms_local import LocalAlarms, evaluate
 from billing.alarms_reconcile import observe, record_observation, watch
 from billing.models import Alarm, AlarmChange, UsageSample
+from portal import reconcile as engine
 from portal.clouds.base import AlarmObservation, AlarmState, CloudError, EndpointState
 from portal.models import OutgoingMail
 from tests.billing.alarms_world import in_a_minute, make_alarm, make_endpoint, put_samples
 from tests.factories import make_cluster, make_configuration, make_organization, make_workspace
-from tests.fakes import Clock, FakeCloud
+from tests.fakes import Clock, FakeCloud, Thing
 from tests.mailbox import delivered
+from tests.together import together
 from workspaces.models import CloudConfiguration
 
 MINUTE = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
@@ -72,9 +74,9 @@ def test_the_period_in_examples(values: list[int | None], state: str) -> None:
     assert evaluate(samples, MINUTE, 5, 2)[0] == state
 
 
-@pytest.fixture(autouse=True)
-def seconds(clock: Clock) -> None:
-    in_a_minute(clock)
+@pytest.fixture
+def clock(clock: Clock) -> Clock:
+    return in_a_minute(clock)
 
 
 # --- the metric -----------------------------------------------------------------------------------------------------
@@ -92,8 +94,6 @@ def running(configuration: CloudConfiguration, cloud: FakeCloud, kind: str, node
     steps = {f"node-{index}": {"state": "ready", "id": f"i-{index}", "order": index} for index in range(nodes)}
     cluster.handle = {"cluster": str(cluster.pk), "steps": steps}
     cluster.save(update_fields=["handle"])
-    from tests.fakes import Thing
-
     cloud.things |= {f"{cluster.pk}/{name}": Thing(name, "1") for name in steps}
 
 
@@ -390,3 +390,31 @@ def test_an_empty_plot_is_one_gap(configuration: CloudConfiguration, clock: Cloc
     found = alarms_plot.plot(alarms_of(configuration), alarms_plot.RANGES["2w"], None, clock())
     assert (found.line, found.area, found.highest) == ("", "", None)
     assert [(gap.x, gap.width) for gap in found.gaps] == [(0, 336 - 12)]
+
+
+# --- two at the very same time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_schedulers_that_work_at_the_same_moment_take_one_sample_and_tell_once(fake_cloud: FakeCloud) -> None:
+    alarm = make_alarm(period_minutes=1, threshold=1)
+    make_endpoint(alarm)
+    running(alarm.configuration, fake_cloud, "local.4x", 2)
+    results = together(*[watch] * 4)
+    assert sum(result == 1 for result in results) == 1, results
+    assert not any(isinstance(result, Exception) for result in results)
+    minutes = list(UsageSample.objects.values_list("minute", flat=True))
+    assert len(set(minutes)) == len(minutes) <= 2, "a minute may have ended meanwhile"
+    assert OutgoingMail.objects.count() == AlarmChange.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_alarm_that_is_changed_while_it_is_looked_at_keeps_both(fake_cloud: FakeCloud) -> None:
+    """The engine and the observer write to the same row."""
+    alarm = make_alarm(period_minutes=1, threshold=1, due_at="2026-01-01T00:00:00Z")
+    running(alarm.configuration, fake_cloud, "local.4x", 2)
+    together(watch, lambda: engine.run("alarm", str(alarm.pk)), watch, lambda: engine.run("alarm", str(alarm.pk)))
+    watch()
+    alarm.refresh_from_db()
+    assert (alarm.state, alarm.status, alarm.due_at, alarm.changes) == ("ALARM", "READY", None, 1)
+    assert alarm.handle["watching"] == {"threshold": 1, "period": 60}
