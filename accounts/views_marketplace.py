@@ -101,7 +101,6 @@ def sandbox_page(request: HttpRequest) -> HttpResponse:
         "field": TOKEN_FIELD,
         "token": token,
         "subscriptions": _subscriptions_of(request.user) if isinstance(request.user, User) else [],
-        "notifications": sandbox.NOTIFICATIONS.items(),
         "tries": [
             ("Expired token", "Issued an hour ago.", sandbox.token_for(purchase, age=3600)),
             ("Unknown product", "A product that this portal does not offer.", sandbox.token_for(_another(purchase))),
@@ -135,12 +134,20 @@ def sandbox_send(request: OrganizationRequest, organization: Organization) -> Ht
     return redirect("accounts:marketplace_sandbox")
 
 
-def _subscriptions_of(user: User) -> list[MarketplaceSubscription]:
-    """What the sandbox can say something of: subscriptions of organizations whose billing somebody manages."""
+def _subscriptions_of(user: User) -> list[tuple[MarketplaceSubscription, list[tuple[str, str]]]]:
+    """Of what the sandbox can say something, and what: subscriptions whose billing somebody manages."""
     managed = Membership.objects.of(user).filter(role__in=ORGANIZATION_MATRIX[Perm.BILLING_MANAGE])
     rows = MarketplaceSubscription.objects.filter(sandbox=True, organization__in=managed.values("organization"))
     newest = {row.organization_id: row for row in rows.select_related("organization").order_by("linked_at")}
-    return sorted(newest.values(), key=lambda row: str(row.organization))
+    return [
+        (row, [(name, text) for name, text in sandbox.NOTIFICATIONS.items() if _fits(name, row)])
+        for row in sorted(newest.values(), key=lambda row: str(row.organization))
+    ]
+
+
+def _fits(notification: str, subscription: MarketplaceSubscription) -> bool:
+    """Only contracts have entitlements."""
+    return not notification.startswith("entitlement") or marketplace.is_contract(subscription.product_code)
 
 
 def _subscribe(request: HttpRequest, user: User, registration: MarketplaceRegistration) -> HttpResponse:

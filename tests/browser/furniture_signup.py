@@ -12,6 +12,7 @@ from accounts.marketplace import Purchase
 from accounts.models import ActorKind, MarketplaceSubscription, Organization, User
 from accounts.permissions import OrganizationRole
 from accounts.views_marketplace import CLAIMED
+from tests.browser.furniture_marketplace import fill_marketplace
 from tests.factories import PASSWORD, actor, add_to_organization, make_organization, make_user
 
 
@@ -52,6 +53,7 @@ def fill_signup(long: str) -> dict[str, str]:
         "subscriber_session": _with_registration(signed_in.session, registrations[1][0]),
         "subscriber_registration": registrations[1][0],
         "subscribed_organization": str(subscribed.pk),
+        **fill_marketplace(owner, subscribed),
         "unfinished_session": _signed_in(unfinished),
         "before_terms_session": _signed_in(_before_terms("jon")),
         "before_terms_email": _before_terms("kim").email,

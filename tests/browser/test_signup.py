@@ -50,6 +50,29 @@ def come_from_aws(watched: Watched, page: Page, stage: Stage, token: str) -> Non
     press(page, "Set up your account")
 
 
+def test_the_sandbox_cancels_a_subscription_and_brings_it_back(watched: Watched, stage: Stage, tenant: Tenant) -> None:
+    """By the buttons of its page, as whoever pays sees it."""
+    page = watched.page(tenant.session)
+    come = token_of_the_sandbox(page)
+    page.locator(f"input[value='{come}']").locator("xpath=..").get_by_role("button").click()
+    page.get_by_label("Use the subscription for").select_option(tenant.organization)
+    press(page, "Link the subscription")
+    page.goto("/marketplace/sandbox/")
+    page.get_by_role("button", name="Send unsubscribe-pending").click()
+    expect(page.get_by_text("Sent unsubscribe-pending")).to_be_visible()
+    page.goto(f"/o/{tenant.organization}/workspaces/")
+    expect(page.get_by_text("can start no cluster now")).to_be_visible()
+    page.get_by_role("link", name="What AWS says, and what to do").click()
+    expect(page.get_by_role("heading", name="AWS Marketplace")).to_be_visible()
+    expect(page.get_by_text("CANCELLING")).to_be_visible()
+    page.goto("/marketplace/sandbox/")
+    page.get_by_role("button", name="Send subscribe-success").click()
+    expect(page.get_by_text("Sent subscribe-success")).to_be_visible()
+    page.goto(f"/o/{tenant.organization}/workspaces/")
+    expect(page.get_by_role("heading", name="Workspaces")).to_be_visible()
+    expect(page.get_by_text("can start no cluster now")).to_have_count(0)
+
+
 def test_a_buyer_comes_from_aws_and_ends_in_the_subscribed_organization(watched: Watched, stage: Stage) -> None:
     page, email = watched.page(), "grace.buyer@example.org"
     page.goto("/")
