@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 from billing.alarms_local import LocalAlarms
 from billing.models import Alarm
 from portal.clouds.base import Alarms
-from workspaces.models import CloudConfiguration
+from workspaces.models import CloudConfiguration, Provider
 
 WEEK = timedelta(weeks=1)
 MINUTE = timedelta(minutes=1)
@@ -26,9 +26,12 @@ SHARE_OF_CAPACITY = 0.8
 NAME = "vCPUs in use"
 TOPIC = "usage-alarms"
 
+WATCHED = frozenset({Provider.LOCAL.value})
+"""The providers whose configurations can have alarms."""
+
 
 def alarms_of(configuration: CloudConfiguration) -> Alarms:
-    """The alarms of a configuration's provider."""
+    """The alarms of a configuration's provider, which is one of ``WATCHED``."""
     return LocalAlarms(configuration)
 
 

@@ -32,6 +32,7 @@ def _start_alarms() -> None:
     """Usage alarms: watch them, and see to what hangs on configurations and organizations."""
     from accounts import hooks as people
     from billing import alarms_metric, alarms_reconcile, services_alarms
+    from billing.alarms import WATCHED
     from billing.models import Alarm
     from portal import reconcile, scheduler
     from workspaces import hooks as workspaces
@@ -43,7 +44,7 @@ def _start_alarms() -> None:
     reconcile.register(alarms_reconcile.AlarmMachine())
     scheduler.every(15, "usage alarms", alarms_reconcile.watch)
     scheduler.every(3600, "old usage samples", alarms_metric.prune)
-    workspaces.configuration_pages.append(("Usage alarms", "billing:alarms"))
+    workspaces.configuration_pages.append(("Usage alarms", "billing:alarms", WATCHED))
     workspaces.configuration_uses.append(alarms_on)
     people.organization_deleted.append(
         lambda actor, organization: services_alarms.delete_alarms_of(actor=actor, organization=organization)

@@ -15,7 +15,7 @@ from accounts.audit import actor_of
 from accounts.models import Organization
 from accounts.permissions import Perm
 from billing import alarms_plot, services_alarms
-from billing.alarms import TOPIC, Suggestion, alarms_of, free_name, suggestion
+from billing.alarms import TOPIC, WATCHED, Suggestion, alarms_of, free_name, suggestion
 from billing.forms_alarms import AlarmEditForm, AlarmForm, EndpointsForm
 from billing.models import Alarm, AlarmEndpoint
 from portal.clouds.base import CloudError, EndpointState
@@ -161,8 +161,9 @@ def endpoint_remove(
 
 
 def find_configuration(organization: Organization, configuration: UUID) -> CloudConfiguration:
-    """One of the organization's; 404 otherwise."""
-    return get_object_or_404(CloudConfiguration.objects.in_organization(organization), pk=configuration)
+    """One of the organization's that can have alarms; 404 otherwise."""
+    rows = CloudConfiguration.objects.in_organization(organization).filter(provider__in=WATCHED)
+    return get_object_or_404(rows, pk=configuration)
 
 
 def find_alarm(organization: Organization, configuration: UUID, alarm: UUID) -> Alarm:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from portal.errors import UserError
 from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup
@@ -14,9 +14,9 @@ uses: list[Callable[[Usable], list[str]]] = []
 """What uses a catalog, a group of secrets or a secret, each as ``template nightly-load``. Asked in the transaction of a
 deletion, with the row locked."""
 
-configuration_pages: list[tuple[str, str]] = []
-"""More pages of a cloud configuration: what the link to it says, and the name of an address with the ids of the
-organization and of the configuration."""
+configuration_pages: list[tuple[str, str, Collection[str]]] = []
+"""More pages of a cloud configuration: what the link to it says, the name of an address with the ids of organization
+and configuration, and the providers that have it."""
 
 configuration_uses: list[Callable[[CloudConfiguration], list[str]]] = []
 """What else stands on a cloud configuration, each as ``the usage alarm nightly``. Asked in the transaction of its

@@ -64,6 +64,18 @@ def seconds(clock: Clock) -> None:
     in_a_minute(clock)
 
 
+def test_configurations_lead_to_their_alarms_where_they_can_have_some(
+    configuration: CloudConfiguration, owner: Client
+) -> None:
+    configurations = reverse("workspaces:configurations", args=[configuration.organization_id])
+    link = f'href="{where("alarms", configuration)}"'
+    assert link in owner.get(configurations).content.decode()
+    CloudConfiguration.objects.update(provider="ELSEWHERE")
+    assert link not in owner.get(configurations).content.decode()
+    for name in ("alarms", "alarm_new"):
+        assert owner.get(where(name, configuration)).status_code == 404
+
+
 # --- the form -------------------------------------------------------------------------------------------------------
 
 

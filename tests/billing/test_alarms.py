@@ -169,6 +169,7 @@ def test_the_history_holds_the_highest_of_each_stretch_and_gaps(
 ) -> None:
     start = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)  # clocks in Europe go back an hour later
     put_samples(configuration, start + timedelta(minutes=11), 1, 4, 2, 2, 2, *[None] * 5, 3, 9)
+    put_samples(configuration, start + timedelta(minutes=12), 77)  # the end is not in it
     put_samples(make_configuration(make_organization()), start, 99)
     found = LocalAlarms(configuration).metric_history(start, start + timedelta(minutes=12), 300)
     assert [(sample.at, sample.vcpus) for sample in found] == [
