@@ -14,6 +14,8 @@ def moto() -> Iterator[Aws]:
     with pytest.MonkeyPatch.context() as patch, running() as aws:
         # Moto reads its machines and images when EC2 is first asked for, and tests share a busy machine.
         patch.setattr("portal.clouds.aws.session.READ_SECONDS", 60)
+        # It shows at once what it made. Waiting for what is lost has tests of its own (tests/clouds/test_plan.py).
+        patch.setattr("portal.clouds.aws.onboarding.LAG_SECONDS", 0)
         yield aws
 
 

@@ -23,8 +23,7 @@ ID = "0b3f8c5e-1111-4222-8333-444455556666"
 
 
 @pytest.fixture
-def work(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Onboarding:
-    monkeypatch.setattr(onboarding, "LAG_SECONDS", 0)
+def work(aws: Aws) -> Onboarding:
     return onboarding.begin(aws.administrator(), ID, new_external_id(), PLATFORM)
 
 

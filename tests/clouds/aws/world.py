@@ -11,7 +11,6 @@ from typing import Any
 
 from moto.backends import get_backend
 
-from portal.clouds.aws import onboarding
 from portal.clouds.aws.configuration import Configuration
 from portal.clouds.aws.provider import AwsCloud
 from portal.clouds.aws.session import Client, Session
@@ -170,7 +169,6 @@ class World:
 
 
 def new_world(aws: Aws) -> World:
-    onboarding.LAG_SECONDS = 0
     cloud = MortalCloud(connected(aws), aws.address)
     world = World(aws, cloud, WorkspaceSpec(str(uuid.uuid4()), "Analytics", REGION))
     cloud.zones(REGION)  # moto makes a default VPC when EC2 is first asked for
