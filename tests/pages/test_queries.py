@@ -42,6 +42,9 @@ COUNTS = {
     "workspaces:secrets": 8,
     "workspaces:catalogs": 7,
     "workspaces:catalog": 8,
+    "clusters:list": 8,
+    "clusters:detail": 11,
+    "billing:saved": 8,
     "billing:budgets": 12,
     "billing:budget": 15,
 }
