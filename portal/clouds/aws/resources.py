@@ -7,6 +7,7 @@ are client tokens used where there are some: AWS would go on answering with a th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,6 +19,9 @@ from portal.clouds.base import CloudError, Event, Pending
 from portal.clouds.plan import NOW
 
 STEP_TAG = "portal:step"
+_NOT_IN_TAGS = re.compile(r"[^\w .:/=+@-]")
+"""IAM, EFS and Systems Manager refuse all else; EC2 takes it."""
+
 AGAIN = Pending(NOW)
 """Something was set up; look at once whether it is all."""
 
@@ -37,7 +41,7 @@ class Work:
 
     def tags(self, step: str) -> dict[str, str]:
         """What tells that a thing is ours, whose, and which."""
-        return {TAG: self.id, STEP_TAG: step, "Name": f"bodo {self.title[:80]} {step}"}
+        return {TAG: self.id, STEP_TAG: step, "Name": f"bodo {_NOT_IN_TAGS.sub(' ', self.title)[:80]} {step}"}
 
     def tag_list(self, step: str, key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
         """The tags as most services want them."""

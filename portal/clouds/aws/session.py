@@ -160,11 +160,11 @@ def _loader() -> Any:
 
 
 def _quieten() -> None:
-    """Whatever level an operator logs at: in its details, botocore writes down keys, tokens, and all that is sent."""
+    """Whatever level an operator logs at, now or later: in its details, botocore writes down keys, tokens, and all that
+    is sent."""
     for name in ("botocore", "boto3"):
         logger = logging.getLogger(name)
-        if logger.getEffectiveLevel() < logging.INFO:
-            logger.setLevel(logging.INFO)
+        logger.setLevel(max(logger.level, logging.WARNING))
 
 
 def _config() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from portal.clouds.aws.resources import Work
 from portal.clouds.base import Handle
 from tests.clouds.aws.cloud import Aws
 from tests.clouds.aws.world import World, new_world
@@ -115,3 +116,17 @@ def test_everything_carries_our_tags(deployed: Deployed) -> None:
         "address",
         "s3-endpoint",
     }
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Research & Café", "bodo Research   Café vpc"),
+        ("<a>\n'b'", "bodo  a   b  vpc"),
+        ("x" * 100, f"bodo {'x' * 80} vpc"),
+    ],
+)
+def test_names_of_workspaces_are_no_obstacle_to_tags(moto: Aws, title: str, name: str) -> None:
+    """IAM, EFS and Systems Manager refuse tags with other characters; moto takes them."""
+    work = Work(moto.administrator(), "0b3f8c5e", title)
+    assert work.tags("vpc") == {"portal:workspace": "0b3f8c5e", "portal:step": "vpc", "Name": name}
