@@ -23,6 +23,8 @@ TESTED_ELSEWHERE = {
     "AWS Marketplace": "test_examples_marketplace",
     "Idle clusters": "test_examples_idle",
     "Saved": "test_examples_idle",
+    "Budgets": "test_examples_budgets",
+    "Maximum lifetime": "test_examples_budgets",
 }
 """Other sections with examples, and the test that reads them."""
 
