@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -95,7 +96,7 @@ def room(workspace: Workspace, user: User) -> list[str]:
     now = timezone.now()
     rows = Budget.objects.binding(workspace, user.pk).select_related("organization", "workspace", "user")
     return [
-        f"The budget of {each.budget} for {now:%B} has {dollars(max(each.left, each.left * 0))} of "
+        f"The budget of {each.budget} for {now:%B} has {dollars(max(each.left, Decimal(0)))} of "
         f"{dollars(each.limit)} USD left. Without a maximum lifetime, {each.budget.reserve_hours} hours are set aside."
         for each in standings(list(rows), month_of(now), now).values()
         if each.left is not None and each.limit is not None

@@ -252,4 +252,4 @@ def _at(at: datetime) -> Value:
 def budgets_of(organization: Organization) -> list[Budget]:
     """All of an organization, with whom they are of: its own first, then workspaces, then people."""
     rows = Budget.objects.in_organization(organization).select_related("organization", "workspace", "user")
-    return sorted(rows, key=lambda row: (bool(row.workspace_id), bool(row.user_id), str(row).lower()))
+    return sorted(rows, key=lambda row: (bool(row.user_id), bool(row.workspace_id), str(row).lower()))

@@ -37,6 +37,7 @@ from jobs.spec import JobSpec  # noqa: E402
 from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_alarms import fill_alarms  # noqa: E402
+from tests.browser.furniture_budgets import fill_budgets  # noqa: E402
 from tests.browser.furniture_idle import fill_idle  # noqa: E402
 from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_operator import fill_operator  # noqa: E402
@@ -211,6 +212,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **failed,
         **fill_people(owner, workspace.organization, LONG),
         **fill_operator(workspace.organization),
+        **fill_budgets(owner, workspace, running),
         **fill_security(workspace.organization),
         **fill_signup(LONG),
         **fill_idle(owner, workspace, runs["daily revenue"]),
