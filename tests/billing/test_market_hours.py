@@ -320,7 +320,7 @@ def test_another_subscription_of_the_organization_goes_on_where_the_first_ended(
     at(7)
     since = START + timedelta(minutes=24)
     other = make_subscription(organization, linked_at=since, active_since=since)
-    at(25)
+    at(28)
     at(62)
     rows = MeterRecord.objects.order_by("pk").values_list("subscription", "hour", "quantity")
     assert list(rows) == [(subscription.pk, START, 20), (other.pk, START, 30)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
-from django.db import connection
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from accounts import marketplace
@@ -349,6 +349,26 @@ def test_two_schedulers_never_send_the_same_record_at_the_same_time(metering: Me
     sent = [record["LicenseArn"] for call in metering.calls for record in call["UsageRecords"]]
     assert len(sent) == len(set(sent)) == 60
     assert set(states()) == {"ACCEPTED"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_record_that_is_being_claimed_is_left_alone(metering: Metering) -> None:
+    hours(customer())
+    found: list[list[MeterRecord]] = []
+
+    def claim() -> None:
+        try:
+            found.append(sending._claimed(uuid.uuid4()))
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=claim)
+    with transaction.atomic():
+        assert len(sending._claimed(uuid.uuid4())) == 1
+        other.start()
+        other.join(5)  # where it waits for this transaction, it takes the record after it
+    other.join()
+    assert found == [[]]
 
 
 @pytest.mark.django_db(transaction=True)
