@@ -76,6 +76,8 @@ def test_what_is_kept_is_encrypted_with_the_workspaces_own_key(deployed: Deploye
     assert parameter["Type"] == "SecureString"
     assert parameter["Value"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
     assert "OPENSSH" not in json.dumps(handle)
+    described = session.client("ssm").describe_parameters()["Parameters"]
+    assert [each["KeyId"] for each in described if each["Name"] == steps["ssh-key"]["id"]] == [steps["key"]["id"]]
     assert session.client("kms").get_key_rotation_status(KeyId=steps["key"]["id"])["KeyRotationEnabled"]
 
 
