@@ -115,8 +115,15 @@ def sandbox_page(request: HttpRequest) -> HttpResponse:
 def sandbox_send(request: OrganizationRequest, organization: Organization) -> HttpResponse:
     """The sandbox says something of the organization's subscription, as AWS Marketplace would."""
     name = request.POST.get("notification", "")
-    if settings.PORTAL_MARKETPLACE != "sandbox" or name not in sandbox.NOTIFICATIONS:
+    if settings.PORTAL_MARKETPLACE != "sandbox":
         raise Http404
+    if name not in sandbox.NOTIFICATIONS:
+        raise UserError(
+            "NotificationUnknown",
+            "The sandbox sent nothing: AWS Marketplace has no such notification.",
+            f"Choose one of {', '.join(sandbox.NOTIFICATIONS)}.",
+            status=422,
+        )
     subscription = MarketplaceSubscription.objects.in_organization(organization).filter(sandbox=True).first()
     if subscription is None:
         raise UserError(

@@ -13,10 +13,13 @@ APPEND_ONLY = "audit_append_only"
 NOT_EMPTIED = "audit_not_emptied"
 SEALED = "audit_wait"
 STATEMENTS_NOT_EMPTIED = "statement_not_emptied"
+STATEMENTS_FROZEN = ("statement_kept", "statement_line_frozen")
 TABLES_OF = {
     APPEND_ONLY: TABLES,
     NOT_EMPTIED: TABLES,
     SEALED: TABLES[:1],
+    "statement_kept": ("billing_statement",),
+    "statement_line_frozen": ("billing_statementline",),
     STATEMENTS_NOT_EMPTIED: ("billing_statement", "billing_statementline"),
 }
 

@@ -138,8 +138,9 @@ def test_no_launch_passes_a_limit(clock: Clock, steps: list[tuple[str, int, int]
             found = standings(budgets, month_of(clock.at), clock.at)
             for budget in budgets:
                 stands = found[budget.pk]
-                spent, held = world.by_hand(budget)
-                assert (stands.spent, stands.held) == (spent, held), (step, budget)
+                # Sixtieths are added up in another order.
+                found_and_counted = zip((stands.spent, stands.held), world.by_hand(budget), strict=True)
+                assert all(round(one, 9) == round(other, 9) for one, other in found_and_counted), (step, budget)
                 assert stands.left is not None
                 if launched and stands.left < before.get(budget.pk, Decimal(0)):
                     assert stands.left >= 0, (step, budget)

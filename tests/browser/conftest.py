@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.browser.stage import Stage, Tenant
 from tests.browser.stage import stage as running_stage
 
-TENANTS = 35
+TENANTS = 45
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--disable-dev-shm-usage",

@@ -71,7 +71,7 @@ def test_the_main_job_with_plain_forms(watched: Watched, tenant: Tenant) -> None
     reload_until(page, "CANCELLED")
 
     page.get_by_role("link", name="Clusters").click()
-    page.get_by_role("link", name="plain").click()
+    page.get_by_role("link", name="plain", exact=True).click()
     page.get_by_role("button", name="Delete").click()
     reload_until(page, "TERMINATED")
     page.get_by_text("Your account").or_(page.get_by_label("Your account")).first.click()

@@ -31,7 +31,7 @@ from django.db.models import ProtectedError
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from tests.audit_guards import APPEND_ONLY, switched_off
+from tests.audit_guards import APPEND_ONLY, STATEMENTS_FROZEN, switched_off
 from tests.pages.world import Tenants, make_tenants
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +103,7 @@ def site(
         server.terminate()
         server.wait(20)
         shutil.rmtree(directory, ignore_errors=True)
-        with django_db_blocker.unblock(), switched_off(APPEND_ONLY):
+        with django_db_blocker.unblock(), switched_off(APPEND_ONLY, *STATEMENTS_FROZEN):
             _remove_new_rows(before)
             connection.close()
 

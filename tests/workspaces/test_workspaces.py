@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from billing.models import Alarm
 from portal.errors import UserError
 from tests.factories import actor, make_configuration, make_organization
 from tests.pages.world import Tenants
@@ -65,6 +66,8 @@ def test_a_configuration_with_workspaces_stays(tenants: Tenants, owner: Client) 
     where = reverse("workspaces:configuration_delete", args=[tenants.acme.pk, tenants.configuration.pk])
     assert b"ConfigurationInUse" in owner.post(where).content
     Workspace.objects.filter(cloud_configuration=tenants.configuration).update(status="TERMINATED")
+    assert b"the usage alarm" in owner.post(where).content
+    Alarm.objects.update(status="TERMINATED")
     assert owner.post(where).status_code == 302
     assert owner.post(where).status_code == 404  # twice
     page = owner.get(reverse("workspaces:configurations", args=[tenants.acme.pk])).content.decode()
