@@ -34,7 +34,13 @@ def alarms(request: OrganizationRequest, organization: Organization, configurati
     found = find_configuration(organization, configuration)
     rows = Alarm.objects.in_organization(organization).filter(configuration=found).prefetch_related("endpoints")
     lines = [{"alarm": row, "confirmed": _confirmed(row), "endpoints": len(row.endpoints.all())} for row in rows]
-    context = {"nav": "configurations", "configuration": found, "lines": lines, **_metric(request, found, None)}
+    context = {
+        "nav": "configurations",
+        "configuration": found,
+        "lines": lines,
+        "under_way": any(not row.settled for row in rows),
+        **_metric(request, found, None),
+    }
     return render(request, "billing/alarms.html", context)
 
 

@@ -299,7 +299,7 @@ def test_the_sandbox_says_each_thing_by_a_button(organization: Organization, clo
         assert f"Sent {name}" in response.content.decode()
         states.append(MarketplaceSubscription.objects.get(organization=organization).state)
     assert states == ["FAILED", "ACTIVE", "CANCELLING", "ENDED"]
-    assert client.post(where, {"notification": "nonsense"}).status_code == 404
+    assert client.post(where, {"notification": "nonsense"}).status_code == 422
     event = AuditEvent.objects.filter(verb="marketplace_subscription.change").order_by("-number")[0]
     assert event.actor_user == organization.members.get(memberships__role="BILLING")
 
