@@ -78,7 +78,8 @@ def close_due() -> int:
     told = Max("statements__first")
     behind = Organization.objects.annotate(told=told).filter(Q(told=None) | Q(told__lt=last.first))
     closed = 0
-    for organization in behind.filter(usage__isnull=False).distinct().order_by("pk"):
+    used = Exists(UsageInterval.objects.filter(organization=OuterRef("pk")))
+    for organization in behind.filter(used).order_by("pk"):
         for month in unclosed(organization, last):
             if not close(organization, month, now):
                 break
