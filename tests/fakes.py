@@ -44,6 +44,7 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
+from portal.clouds.lacking import Lacking
 
 
 class Killed(BaseException):
@@ -96,7 +97,7 @@ class FakeProcess:
 
 
 @dataclass
-class FakeCloud:
+class FakeCloud(Lacking):
     """The provider. ``looks`` is how often a thing must be looked at until it is ready, ``going`` until it is gone."""
 
     capacity: int = 1000

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, BinaryIO, Protocol
 
@@ -47,6 +48,19 @@ class Check:
     passed: bool
     detail: str
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a provider offers beyond the least, so that nobody is asked for what is not there: spot instances, a choice
+    of zone, roles of the customer's own for machines, networks of the customer's own, and a search for what stands in
+    the account without a record."""
+
+    spot: bool = False
+    zones: bool = False
+    instance_roles: bool = False
+    networks: bool = False
+    orphans: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,9 @@ class WorkspaceSpec:
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What a cluster should be. ``generation`` grows at each restart: machines of an older one are replaced."""
+    """What a cluster should be. ``generation`` grows at each restart: machines of an older one are replaced. Without a
+    ``zone`` the provider chooses one, and another where it has no machines; ``instance_role`` is the handle of the
+    customer's own role, empty for the workspace's."""
 
     id: str
     name: str
@@ -104,6 +120,47 @@ class ClusterSpec:
     generation: int = 1
     spot: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    zone: str = ""
+    instance_role: Handle = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InstanceRoleSpec:
+    """A role that the customer made for machines of one workspace. ``role`` is what the provider calls it (an ARN)."""
+
+    id: str
+    workspace: WorkspaceSpec
+    workspace_handle: Handle
+    role: str
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A deployment as our records have it: ``kind`` is workspace, cluster or instance role, ``id`` our uuid."""
+
+    kind: str
+    id: str
+    name: str
+    region: str
+    handle: Handle
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """Something in the account that is tagged as ours and stands in no handle. ``key`` names it for good, ``id`` is the
+    provider's; ``deployment`` and ``step`` are what its tags say. ``daily`` is US dollars for a day, None where nobody
+    knows. It can be adopted where its deployment is there and lacks just this step."""
+
+    key: str
+    id: str
+    kind: str
+    name: str
+    region: str
+    deployment: str
+    step: str
+    daily: Decimal | None = None
+    since: datetime | None = None
+    adoptable: bool = False
 
 
 class Level(StrEnum):
@@ -414,8 +471,20 @@ class Cloud(Protocol):
     observe_seconds: float
     """How often it is worth asking for the state of machines, in seconds."""
 
+    features: Features
+
     def check(self) -> Sequence[Check]:
         """Look whether the account can be used. Changes nothing."""
+
+    def check_network(self, region: str, network: Network) -> Sequence[Check]:
+        """Look whether a workspace can be in a network that the customer made. Changes nothing."""
+
+    def check_workspace(self, spec: WorkspaceSpec) -> Sequence[Check]:
+        """Look whether a workspace can be made now: quotas, permissions, network. Changes nothing."""
+
+    def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
+        """Look whether a cluster can be made now: quotas, what is on offer where, addresses, permissions, price.
+        Changes nothing."""
 
     def regions(self) -> Sequence[str]:
         """The regions where a workspace can be."""
@@ -437,6 +506,19 @@ class Cloud(Protocol):
 
     def advance_cluster(self, spec: ClusterSpec, handle: Handle, target: Target) -> Step:
         """Take one step toward the target. Idempotent: a lost answer is found again by our uuid."""
+
+    def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
+        """Take one step toward RUNNING (machines of the workspace can have the role) or TERMINATED (what was added to
+        the role is taken off it)."""
+
+    def find_orphans(self, owned: Sequence[Owned]) -> Sequence[Orphan]:
+        """What is tagged as ours in the account and stands in none of the handles. Takes seconds."""
+
+    def remove_orphan(self, orphan: Orphan) -> bool:
+        """Go on removing something without a record; True once it is absent. Looks at its tags again first."""
+
+    def adopt_orphan(self, orphan: Orphan, handle: Handle) -> Handle:
+        """The handle of its deployment with the orphan in it. Raises CloudError(NotAdoptable)."""
 
     def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
         """What is there now, for many clusters with one call."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from portal.clouds.aws.configuration import Configuration, refuse_misspelt
 from portal.clouds.aws.errors import AwsError
-from portal.clouds.aws.permissions import GRANTS, Grant, samples
+from portal.clouds.aws.grants import Grant
+from portal.clouds.aws.permissions import GRANTS, samples
 from portal.clouds.aws.session import Role, Session, assume
 from portal.clouds.base import Check, CloudError
 

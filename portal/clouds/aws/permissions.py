@@ -9,54 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-BUCKET = "$$BUCKET_NAME$$"
-TABLE = "$$DYNAMO_ARN$$"
-
-TAG = "portal:workspace"
-"""On everything that the portal makes for a workspace; its value is the workspace's uuid."""
+from portal.clouds.aws.grants import BUCKET, TABLE, TAGGED, Grant, actions
 
 POLICY_LIMIT = 10_240
 """Characters, without white space, that AWS allows the inline policies of a role."""
 
-
-@dataclass(frozen=True)
-class Grant:
-    """Actions that are needed for one purpose, on which resources, under which conditions.
-
-    ``context`` is the circumstance under which the conditions hold, for asking AWS whether the actions are allowed.
-    """
-
-    name: str
-    purpose: str
-    actions: tuple[str, ...]
-    resources: tuple[str, ...] = ("*",)
-    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    context: Mapping[str, str] = field(default_factory=dict)
-
-    def statement(self) -> dict[str, Any]:
-        """As it stands in a policy."""
-        conditions = {"Condition": {kind: dict(keys) for kind, keys in self.conditions.items()}}
-        return {
-            "Sid": self.name,
-            "Effect": "Allow",
-            "Action": list(self.actions),
-            "Resource": list(self.resources),
-            **(conditions if self.conditions else {}),
-        }
-
-
-def _actions(service: str, names: str) -> tuple[str, ...]:
-    return tuple(f"{service}:{name}" for name in names.split())
-
-
-_TAGGED: dict[str, Any] = {
-    "conditions": {"Null": {f"aws:ResourceTag/{TAG}": "false"}},
-    "context": {f"aws:ResourceTag/{TAG}": "validation"},
-}
 _ROLES = "arn:aws:iam::*:role/portal/*"
 _PROFILES = "arn:aws:iam::*:instance-profile/portal/*"
 _CREATES = (
@@ -68,7 +28,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "StateBucket",
         "look at the bucket that holds the state of deployments",
-        _actions(
+        actions(
             "s3",
             "ListBucket GetBucketLocation GetBucketVersioning GetBucketPublicAccessBlock",
         ),
@@ -77,41 +37,41 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "StateObjects",
         "keep the state of deployments",
-        _actions("s3", "GetObject PutObject DeleteObject"),
+        actions("s3", "GetObject PutObject DeleteObject"),
         (f"arn:aws:s3:::{BUCKET}/*",),
     ),
     Grant(
         "StateLock",
         "keep two portals from changing a deployment at once",
-        _actions("dynamodb", "DescribeTable GetItem UpdateItem DeleteItem"),
+        actions("dynamodb", "DescribeTable GetItem UpdateItem DeleteItem"),
         (TABLE,),
     ),
     Grant(
         "OwnPermissions",
         "tell which permissions are missing",
-        _actions("iam", "SimulatePrincipalPolicy"),
+        actions("iam", "SimulatePrincipalPolicy"),
         ("arn:aws:iam::*:role/*",),
     ),
     Grant(
         "Look",
         "find what it made, and choose zones, networks and machines",
         (
-            *_actions(
+            *actions(
                 "ec2",
                 "DescribeAvailabilityZones DescribeInstanceTypes DescribeInstanceTypeOfferings "
                 "DescribeVpcs DescribeVpcAttribute DescribeSubnets DescribeInternetGateways DescribeNatGateways "
                 "DescribeAddresses DescribeRouteTables DescribeSecurityGroups DescribeVpcEndpoints "
                 "DescribeNetworkInterfaces",
             ),
-            *_actions("servicequotas", "GetServiceQuota"),
-            *_actions("tag", "GetResources"),
+            *actions("servicequotas", "GetServiceQuota"),
+            *actions("tag", "GetResources"),
         ),
     ),
-    Grant("NetworkCreate", "make a workspace's network", _actions("ec2", " ".join(_CREATES))),
+    Grant("NetworkCreate", "make a workspace's network", actions("ec2", " ".join(_CREATES))),
     Grant(
         "NetworkTag",
         "tag what it makes while making it",
-        _actions("ec2", "CreateTags"),
+        actions("ec2", "CreateTags"),
         ("arn:aws:ec2:*:*:*/*",),
         {"StringEquals": {"ec2:CreateAction": list(_CREATES)}},
         {"ec2:CreateAction": "CreateVpc"},
@@ -119,24 +79,24 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "NetworkChange",
         "set up and remove the networks that it made",
-        _actions(
+        actions(
             "ec2",
             "ModifyVpcAttribute AttachInternetGateway DetachInternetGateway CreateRoute AssociateRouteTable "
             "DisassociateRouteTable AuthorizeSecurityGroupIngress "
             "AuthorizeSecurityGroupEgress DeleteVpc DeleteSubnet DeleteInternetGateway "
             "ReleaseAddress DeleteNatGateway DeleteRouteTable DeleteSecurityGroup DeleteVpcEndpoints",
         ),
-        **_TAGGED,
+        **TAGGED,
     ),
     Grant(
         "MountTargetInterfaces",
         "let the shared filesystem be reached from a workspace's network",
-        _actions("ec2", "CreateNetworkInterface DeleteNetworkInterface"),
+        actions("ec2", "CreateNetworkInterface DeleteNetworkInterface"),
     ),
     Grant(
         "FilesystemCreate",
         "make a workspace's shared filesystem",
-        _actions(
+        actions(
             "elasticfilesystem",
             "CreateFileSystem TagResource DescribeFileSystems DescribeMountTargets DescribeAccessPoints",
         ),
@@ -144,37 +104,37 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "FilesystemChange",
         "set up and remove the filesystems that it made",
-        _actions(
+        actions(
             "elasticfilesystem",
             "CreateMountTarget CreateAccessPoint DeleteFileSystem DeleteMountTarget DeleteAccessPoint",
         ),
-        **_TAGGED,
+        **TAGGED,
     ),
     Grant(
         "KeyCreate",
         "make a workspace's encryption key",
-        _actions("kms", "CreateKey TagResource CreateAlias DeleteAlias ListAliases"),
+        actions("kms", "CreateKey TagResource CreateAlias DeleteAlias ListAliases"),
     ),
     Grant(
         "KeyUse",
         "use, and in the end remove, the keys that it made",
-        _actions(
+        actions(
             "kms",
             "DescribeKey GetKeyRotationStatus EnableKeyRotation ScheduleKeyDeletion CreateGrant Encrypt Decrypt "
             "GenerateDataKey GenerateDataKeyWithoutPlaintext",
         ),
-        **_TAGGED,
+        **TAGGED,
     ),
     Grant(
         "Parameters",
         "keep the key with which machines of a workspace reach each other",
-        _actions("ssm", "PutParameter AddTagsToResource GetParameter DeleteParameter"),
+        actions("ssm", "PutParameter AddTagsToResource GetParameter DeleteParameter"),
         ("arn:aws:ssm:*:*:parameter/portal/*",),
     ),
     Grant(
         "InstanceRoles",
         "make the role of a workspace's machines",
-        _actions(
+        actions(
             "iam",
             "CreateRole TagRole GetRole DeleteRole PutRolePolicy DeleteRolePolicy ListRolePolicies",
         ),
@@ -183,7 +143,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "InstanceProfiles",
         "give machines their role",
-        _actions(
+        actions(
             "iam",
             "CreateInstanceProfile TagInstanceProfile GetInstanceProfile AddRoleToInstanceProfile "
             "RemoveRoleFromInstanceProfile DeleteInstanceProfile",
@@ -193,7 +153,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "PassRole",
         "hand that role to EC2 and to nothing else",
-        _actions("iam", "PassRole"),
+        actions("iam", "PassRole"),
         (_ROLES,),
         {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
         {"iam:PassedToService": "ec2.amazonaws.com"},
@@ -201,7 +161,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "ServiceRoles",
         "let AWS make the roles that its own services need, once per account",
-        _actions("iam", "CreateServiceLinkedRole"),
+        actions("iam", "CreateServiceLinkedRole"),
         ("arn:aws:iam::*:role/aws-service-role/*",),
         {"StringEquals": {"iam:AWSServiceName": ["elasticfilesystem.amazonaws.com", "ec2.amazonaws.com"]}},
         {"iam:AWSServiceName": "elasticfilesystem.amazonaws.com"},
@@ -210,23 +170,23 @@ GRANTS: tuple[Grant, ...] = (
         "AlarmsLook",
         "show what usage alarms watch, what they say and whom they tell",
         (
-            *_actions("cloudwatch", "DescribeAlarms GetMetricData"),
-            *_actions("sns", "ListTopics GetTopicAttributes ListSubscriptionsByTopic"),
+            *actions("cloudwatch", "DescribeAlarms GetMetricData"),
+            *actions("sns", "ListTopics GetTopicAttributes ListSubscriptionsByTopic"),
         ),
     ),
     Grant(
         "Alarms",
         "make and remove usage alarms",
-        _actions("cloudwatch", "PutMetricAlarm TagResource DeleteAlarms"),
+        actions("cloudwatch", "PutMetricAlarm TagResource DeleteAlarms"),
         ("arn:aws:cloudwatch:*:*:alarm:portal/*",),
     ),
     Grant(
         "AlarmTopics",
         "make and remove the lists of whom usage alarms tell",
-        _actions("sns", "CreateTopic TagResource Subscribe DeleteTopic"),
+        actions("sns", "CreateTopic TagResource Subscribe DeleteTopic"),
         ("arn:aws:sns:*:*:portal-*",),
     ),
-    Grant("AlarmEndpoints", "take somebody off such a list", _actions("sns", "Unsubscribe")),
+    Grant("AlarmEndpoints", "take somebody off such a list", actions("sns", "Unsubscribe")),
 )
 
 

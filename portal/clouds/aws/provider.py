@@ -19,6 +19,7 @@ from portal.clouds.base import (
     Check,
     CloudError,
     Failed,
+    Features,
     Handle,
     InstanceType,
     Network,
@@ -28,9 +29,10 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
+from portal.clouds.lacking import Lacking
 
 
-class AwsCloud:
+class AwsCloud(Lacking):
     """One AWS cloud configuration. ``holder`` is what people know this portal by; ``endpoint`` replaces AWS."""
 
     poll_seconds = 2.0
@@ -40,6 +42,8 @@ class AwsCloud:
 
     lag_seconds = 15.0
     """How long AWS may not show what it just made."""
+
+    features = Features(spot=True, zones=True, instance_roles=True, networks=True, orphans=True)
 
     def __init__(self, configuration: Configuration, holder: str, endpoint: str = "") -> None:
         self.configuration, self.holder, self.endpoint = configuration, holder, endpoint

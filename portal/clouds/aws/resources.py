@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from portal.clouds.aws.errors import AwsError
-from portal.clouds.aws.permissions import TAG
+from portal.clouds.aws.grants import TAG
 from portal.clouds.aws.session import Client, Session
 from portal.clouds.base import CloudError, Event, Pending
 from portal.clouds.plan import NOW

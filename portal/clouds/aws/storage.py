@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portal.clouds.aws.errors import AwsError
-from portal.clouds.aws.permissions import TAG
+from portal.clouds.aws.grants import TAG
 from portal.clouds.aws.resources import AGAIN, STEP_TAG, Resource, Work, vanished
 from portal.clouds.base import CloudError, Event, Pending
 

@@ -11,8 +11,9 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from portal.clouds.aws.grants import BUCKET, TABLE
 from portal.clouds.aws.onboarding import POLICY_NAME
-from portal.clouds.aws.permissions import BUCKET, TABLE, policy
+from portal.clouds.aws.permissions import policy
 from portal.clouds.aws.session import ROLE_SECONDS
 
 

@@ -45,6 +45,7 @@ from portal.clouds.base import (
     Target,
     WorkspaceSpec,
 )
+from portal.clouds.lacking import Lacking
 from portal.clouds.local import checks, kernel, launch, processes
 from portal.clouds.local.capacity import Capacity
 from portal.clouds.local.files import LocalFiles, explained
@@ -62,7 +63,7 @@ _DISK = ("disk", "disk/home", "disk/tmp", "disk/cache")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
-class LocalCloud:
+class LocalCloud(Lacking):
     """One LOCAL cloud configuration.
 
     ``root`` is its own directory, ``machine_root`` what it shares with the others on this machine. ``capacity_factor``
@@ -93,6 +94,17 @@ class LocalCloud:
     def check(self) -> Sequence[Check]:
         """Look whether this directory and this machine can be used."""
         return checks.check(self.root, self.machine_root, self.python, self.capacity)
+
+    def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
+        """Whether the machine has cores for it that nobody has."""
+        try:
+            cores, _ = self._size(spec, Target.RUNNING)
+        except CloudError as error:
+            return [Check("Instance type", False, error.message, error.hint)]
+        needed, free = cores * spec.instances, self.capacity.free()
+        detail = f"{needed} cores needed; {free} of {self.capacity.cores} are free."
+        hint = "Pause or stop another cluster, or choose fewer or smaller instances."
+        return [Check("Cores", needed <= free, detail, "" if needed <= free else hint)]
 
     def regions(self) -> Sequence[str]:
         """This machine."""

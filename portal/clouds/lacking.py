@@ -1,0 +1,63 @@
+"""What a provider answers that offers nothing beyond the least (``Features``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portal.clouds.base import (
+    Check,
+    CloudError,
+    ClusterSpec,
+    Failed,
+    Features,
+    Handle,
+    InstanceRoleSpec,
+    Network,
+    Orphan,
+    Owned,
+    Settled,
+    Step,
+    Target,
+    WorkspaceSpec,
+)
+
+
+class Lacking:
+    """The rest of a ``Cloud``; a provider overrides what it has."""
+
+    features = Features()
+
+    def check_network(self, region: str, network: Network) -> Sequence[Check]:
+        """It has no networks of the customer's own."""
+        error = _not_offered("Networks of your own")
+        return [Check("Network", False, error.message, error.hint)]
+
+    def check_workspace(self, spec: WorkspaceSpec) -> Sequence[Check]:
+        """Nothing can be known before."""
+        return []
+
+    def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
+        """Nothing can be known before."""
+        return []
+
+    def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
+        """It has no roles; there is nothing to remove."""
+        if target is Target.TERMINATED:
+            return Step(handle, Settled())
+        return Step(handle, Failed(_not_offered("Instance roles")))
+
+    def find_orphans(self, owned: Sequence[Owned]) -> Sequence[Orphan]:
+        """None that it could find."""
+        return []
+
+    def remove_orphan(self, orphan: Orphan) -> bool:
+        """It finds none."""
+        raise _not_offered("The search for what has no record")
+
+    def adopt_orphan(self, orphan: Orphan, handle: Handle) -> Handle:
+        """It finds none."""
+        raise _not_offered("The search for what has no record")
+
+
+def _not_offered(what: str) -> CloudError:
+    return CloudError("NotOffered", f"{what} cannot be had on this cloud.", "Choose another cloud.", permanent=True)
