@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from portal.clouds.aws.grants import BUCKET, TABLE, TAGGED, Grant, actions
+from portal.clouds.aws.grants_prices import PRICES
 
 POLICY_LIMIT = 10_240
 """Characters, without white space, that AWS allows the inline policies of a role."""
@@ -187,6 +188,7 @@ GRANTS: tuple[Grant, ...] = (
         ("arn:aws:sns:*:*:portal-*",),
     ),
     Grant("AlarmEndpoints", "take somebody off such a list", actions("sns", "Unsubscribe")),
+    *PRICES,
 )
 
 

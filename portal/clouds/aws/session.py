@@ -21,6 +21,9 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 8
 """A step asks a handful of things, and one that gets no answer ends it: within the lease of 30 seconds on its row."""
 
+_HOMES = {"pricing": "us-east-1"}
+"""What is there in few regions and speaks of all: AWS's price list."""
+
 ROLE_SECONDS = 3600
 """How long AWS lends a role. It is the most that a role may be lent to another role."""
 
@@ -89,7 +92,8 @@ class Session:
             if service not in self._clients:
                 if self._session is None:
                     self._session = self._new_session()
-                inner = self._session.client(service, endpoint_url=self.endpoint or None, config=_config())
+                where = {"region_name": _HOMES.get(service, self.region), "endpoint_url": self.endpoint or None}
+                inner = self._session.client(service, **where, config=_config())
                 self._clients[service] = Client(service, inner)
             return self._clients[service]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from portal.clouds import plan
-from portal.clouds.aws import checks, workspace
+from portal.clouds.aws import checks, prices, workspace
 from portal.clouds.aws.permissions import GRANTS
 from portal.clouds.base import CloudError, Failed, Handle, Settled, Target
 from tests.clouds.aws.cloud import REGION, Aws
@@ -193,6 +193,9 @@ def test_the_table_of_permissions_is_what_is_really_called(world: World, monkeyp
     assert all(check.passed for check in world.cloud.check())
     handle = world.go()
     world.cloud.instance_types(REGION)
+    prices.forget()
+    for spot in (False, True):
+        prices.hourly(world.cloud.session(REGION), REGION, "c6i.xlarge", spot)
     with pytest.raises(CloudError, match="StateLocked"):
         replace(world.cloud._store, holder="y").take(world.cloud._store.take("x", "x").id, "x")
     world.go(Target.TERMINATED, handle)
