@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from portal.clouds.aws.configuration import Configuration, refuse_misspelt
 from portal.clouds.aws.errors import AwsError
 from portal.clouds.aws.grants import Grant
-from portal.clouds.aws.permissions import GRANTS, samples
+from portal.clouds.aws.node_policy import differences
+from portal.clouds.aws.permissions import GRANTS, circumstances, samples
 from portal.clouds.aws.session import Role, Session, assume
 from portal.clouds.base import Check, CloudError
 
 _PUBLIC = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+_LISTS = {"aws:TagKeys": "stringList"}
+"""Keys of conditions that have several values."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def check(configuration: Configuration, endpoint: str = "") -> list[Check]:
     session = Session(configuration.region, role=configuration.role, endpoint=endpoint)
     _bucket(found, session, configuration)
     _table(found, session, configuration)
+    _node_policy(found, session, configuration)
     _permissions(found, session, configuration)
     _quotas(found, session)
     return found.checks
@@ -160,27 +165,42 @@ def _table(found: _Found, session: Session, configuration: Configuration) -> Non
     found.add("Table key", right, detail, hint)
 
 
+def _node_policy(found: _Found, session: Session, configuration: Configuration) -> None:
+    """What bounds all machines has to be there, and to say neither less nor more than they need."""
+    iam, name, arn = session.client("iam"), configuration.node_policy_name, configuration.node_policy_arn
+    try:
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    except AwsError as error:
+        hint = f"In the IAM console, create a policy of the name {name} from the document that the portal offers."
+        found.checks.append(Check("Node policy", False, error.message, hint if error.absent else error.hint))
+        return
+    wrong = differences(document, configuration.bucket)
+    detail = f"In {name}: {'; '.join(wrong)}." if wrong else f"{name} says what machines may do, and no more."
+    hint = f"In the IAM console, edit the policy {name}: paste the document that the portal offers for it."
+    found.add("Node policy", not wrong, detail, hint)
+
+
 def _permissions(found: _Found, session: Session, configuration: Configuration) -> None:
     """One check for each grant. Grants over the same resources are asked about with one call."""
     context: dict[str, str] = {}
     together: dict[tuple[str, ...], list[Grant]] = defaultdict(list)
     for grant in GRANTS:
-        context |= grant.context
-        where = samples(
-            grant, configuration.bucket, configuration.table_arn, configuration.region, configuration.account
-        )
-        together[tuple(where)].append(grant)
-    missing: set[str] = set()
+        context |= circumstances(grant, configuration)
+        together[tuple(samples(grant, configuration))].append(grant)
+    missing: set[tuple[tuple[str, ...], str]] = set()
     for resources, grants in together.items():
         actions = [action for grant in grants for action in grant.actions]
         try:
-            missing |= _not_allowed(session, configuration, actions, resources, context)
+            refused = _not_allowed(session, configuration, actions, resources, context)
+            missing |= {(resources, action) for action in refused}
         except AwsError as error:
             hint = f"{error.hint} Without it, nobody can tell which other permissions are missing."
             found.checks.append(Check("Permissions", False, error.message, hint))
             return
     for grant in GRANTS:
-        lacking = [action for action in grant.actions if action in missing]
+        where = tuple(samples(grant, configuration))
+        lacking = [action for action in grant.actions if (where, action) in missing]
         detail = f"Missing: {', '.join(lacking)}." if lacking else f"{len(grant.actions)} actions are allowed."
         hint = (
             "Paste the policy that the portal offers into the role again. Where it is there, look for a permissions "
@@ -197,7 +217,7 @@ def _not_allowed(
     context: dict[str, str],
 ) -> set[str]:
     entries = [
-        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": _LISTS.get(key, "string")}
         for key, value in context.items()
     ]
     results = session.client("iam").pages(

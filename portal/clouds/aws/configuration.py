@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -41,6 +42,32 @@ class Configuration:
     def table_arn(self) -> str:
         """What the policy calls the table."""
         return table_arn(self.region, self.account, self.table)
+
+    @property
+    def node_policy_name(self) -> str:
+        """The policy that says what machines may do (``node_policy``)."""
+        return node_policy_name(self.external_id)
+
+    @property
+    def node_policy_arn(self) -> str:
+        """What AWS calls that policy."""
+        return f"arn:aws:iam::{self.account}:policy/{self.node_policy_name}"
+
+
+def configuration_of(id: str, account: str, region: str, external_id: str) -> Configuration:
+    """What will be true once the portal, or the stack that it offers, made everything for the configuration ``id``."""
+    name = resource_name(id)
+    return Configuration(f"arn:aws:iam::{account}:role/{name}", external_id, region, name, name)
+
+
+def resource_name(id: str) -> str:
+    """How bucket, table, role and stack are called that are made for the configuration ``id``."""
+    return f"bodo-platform-{id.replace('-', '')}"
+
+
+def node_policy_name(external_id: str) -> str:
+    """Follows from the External ID, so that nobody has to enter it, and does not tell it."""
+    return f"bodo-platform-nodes-{hashlib.sha256(external_id.encode()).hexdigest()[:20]}"
 
 
 def table_arn(region: str, account: str, table: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 BUCKET = "$$BUCKET_NAME$$"
 TABLE = "$$DYNAMO_ARN$$"
+NODE_POLICY = "$$NODE_POLICY$$"
 
 TAG = "portal:workspace"
 """On everything that the portal makes for a workspace; its value is the workspace's uuid."""

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from portal.clouds.aws.configuration import Configuration
 from portal.clouds.aws.errors import AwsError
 from portal.clouds.aws.resources import AGAIN, Resource, Work, vanished
-from portal.clouds.base import Event, Pending
+from portal.clouds.base import CloudError, Event, Pending
 
 PATH = "/portal/"
-POLICY_NAME = "workspace"
-
-_SYSTEMS_MANAGER = (
-    *("ssm:UpdateInstanceInformation", "ssm:ListAssociations", "ssm:ListInstanceAssociations"),
-    *("ssm:UpdateInstanceAssociationStatus", "ssm:UpdateAssociationStatus", "ssm:PutInventory", "ssm:GetDocument"),
-    *("ssm:DescribeDocument", "ssm:DescribeAssociation", "ssm:GetDeployablePatchSnapshotForInstance"),
-    *("ssm:GetManifest", "ssm:PutComplianceItems", "ssm:PutConfigurePackageResult"),
-    *("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
-    *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
-    *("ec2messages:AcknowledgeMessage", "ec2messages:DeleteMessage", "ec2messages:FailMessage"),
-    *("ec2messages:GetEndpoint", "ec2messages:GetMessages", "ec2messages:SendReply"),
-)
-"""What AmazonSSMManagedInstanceCore allows, without its ssm:GetParameter on every parameter of the account."""
 
 
-class NodeRole(Resource):
-    """The role of the machines: to be commanded, to read their key, to write what their jobs left."""
+class PortalRole(Resource):
+    """A role for one AWS service, which may do what the node policy says, and can never do more."""
 
-    name, label, group = "node-role", "role of the machines", "node-role"
+    service: ClassVar[str]
+    about: ClassVar[str]
+    suffix: ClassVar[str] = ""
 
     def __init__(self, work: Work, configuration: Configuration) -> None:
         super().__init__(work)
@@ -39,67 +28,57 @@ class NodeRole(Resource):
     @property
     def role(self) -> str:
         """Its name."""
-        return f"portal-{self.work.id}"
+        return f"portal-{self.work.id}{self.suffix}"
 
     def find(self) -> str | None:
         """By its name."""
         return self.role if self.look(self.role) else None
 
     def create(self) -> str:
-        """Make it, for EC2 alone."""
+        """Make it, for its service alone. Raises CloudError(NodePolicyMissing)."""
         trust = {
             "Version": "2012-10-17",
-            "Statement": [
-                {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-            ],
+            "Statement": [{"Effect": "Allow", "Principal": {"Service": self.service}, "Action": "sts:AssumeRole"}],
         }
-        self.work.session.client("iam").create_role(
-            RoleName=self.role,
-            Path=PATH,
-            AssumeRolePolicyDocument=json.dumps(trust),
-            Description="Machines of a Bodo workspace",
-            Tags=self.work.tag_list(self.name),
-        )
+        try:
+            self.work.session.client("iam").create_role(
+                RoleName=self.role,
+                Path=PATH,
+                AssumeRolePolicyDocument=json.dumps(trust),
+                Description=self.about,
+                PermissionsBoundary=self.configuration.node_policy_arn,
+                Tags=self.work.tag_list(self.name),
+            )
+        except AwsError as error:
+            raise policy_missing(error) from error
         return self.role
 
     def ready(self, id: str) -> bool | Pending | Event:
-        """Once it has its policy."""
+        """Once it has the node policy."""
         if self.look(id) is None:
             raise vanished(self.label, id)
-        iam = self.work.session.client("iam")
-        if POLICY_NAME in iam.list_role_policies(RoleName=id)["PolicyNames"]:
+        if self.configuration.node_policy_arn in attached(self.work, id):
             return True
-        document = json.dumps(self.policy(), separators=(",", ":"))
-        iam.put_role_policy(RoleName=id, PolicyName=POLICY_NAME, PolicyDocument=document)
+        attach(self.work, self.configuration, id)
         return AGAIN
-
-    def policy(self) -> dict[str, Any]:
-        """What a machine may do: nothing that is another workspace's."""
-        region, account = self.work.session.region, self.configuration.account
-        folder = f"arn:aws:s3:::{self.configuration.bucket}/workspaces/{self.work.id}"
-        statements = [
-            (list(_SYSTEMS_MANAGER), "*"),
-            (["ssm:GetParameter"], f"arn:aws:ssm:{region}:{account}:parameter/portal/{self.work.id}/*"),
-            (["kms:Decrypt"], f"arn:aws:kms:{region}:{account}:key/{self.work('key')}"),
-            (["s3:GetObject", "s3:PutObject"], f"{folder}/runs/*"),
-        ]
-        return {
-            "Version": "2012-10-17",
-            "Statement": [
-                {"Effect": "Allow", "Action": actions, "Resource": resource} for actions, resource in statements
-            ],
-        }
 
     def look(self, id: str) -> Mapping[str, Any] | None:
         """As IAM describes it."""
-        return _ask(self.work, "get_role", "Role", RoleName=id)
+        return ask(self.work, "get_role", "Role", RoleName=id)
 
     def remove(self, id: str, seen: Mapping[str, Any]) -> None:
-        """Its policies first."""
+        """The node policy off it first. What somebody else attached is theirs to take off: AWS says so."""
         iam = self.work.session.client("iam")
-        for policy in iam.list_role_policies(RoleName=id)["PolicyNames"]:
-            iam.delete_role_policy(RoleName=id, PolicyName=policy)
+        if self.configuration.node_policy_arn in attached(self.work, id):
+            iam.detach_role_policy(RoleName=id, PolicyArn=self.configuration.node_policy_arn)
         iam.delete_role(RoleName=id)
+
+
+class NodeRole(PortalRole):
+    """The role of the machines: to be commanded, to read their key, to write what their jobs left."""
+
+    name, label, group = "node-role", "role of the machines", "node-role"
+    service, about = "ec2.amazonaws.com", "Machines of a Bodo workspace"
 
 
 class NodeProfile(Resource):
@@ -137,7 +116,7 @@ class NodeProfile(Resource):
 
     def look(self, id: str) -> Mapping[str, Any] | None:
         """As IAM describes it."""
-        return _ask(self.work, "get_instance_profile", "InstanceProfile", InstanceProfileName=id)
+        return ask(self.work, "get_instance_profile", "InstanceProfile", InstanceProfileName=id)
 
     def remove(self, id: str, seen: Mapping[str, Any]) -> None:
         """Take the role out first."""
@@ -147,7 +126,8 @@ class NodeProfile(Resource):
         iam.delete_instance_profile(InstanceProfileName=id)
 
 
-def _ask(work: Work, call: str, key: str, **which: str) -> Mapping[str, Any] | None:
+def ask(work: Work, call: str, key: str, **which: str) -> Mapping[str, Any] | None:
+    """What IAM says of something of one name; None where it is absent."""
     try:
         answer: dict[str, Any] = getattr(work.session.client("iam"), call)(**which)[key]
     except AwsError as error:
@@ -155,3 +135,25 @@ def _ask(work: Work, call: str, key: str, **which: str) -> Mapping[str, Any] | N
             return None
         raise
     return answer
+
+
+def attached(work: Work, role: str) -> set[str]:
+    """The ARNs of the policies that a role has."""
+    found = work.session.client("iam").pages("list_attached_role_policies", "AttachedPolicies", RoleName=role)
+    return {str(each["PolicyArn"]) for each in found}
+
+
+def attach(work: Work, configuration: Configuration, role: str) -> None:
+    """Give a role the node policy. Raises CloudError(NodePolicyMissing)."""
+    try:
+        work.session.client("iam").attach_role_policy(RoleName=role, PolicyArn=configuration.node_policy_arn)
+    except AwsError as error:
+        raise policy_missing(error) from error
+
+
+def policy_missing(error: AwsError) -> CloudError:
+    """What to say where a role cannot have the node policy because nobody made it."""
+    if not error.absent:
+        return error
+    hint = "Validate the cloud configuration: its check “Node policy” says what to do."
+    return CloudError("NodePolicyMissing", error.message, hint, permanent=True)

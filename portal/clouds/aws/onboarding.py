@@ -1,4 +1,4 @@
-"""The three things of a cloud configuration, made with access keys that are forgotten afterwards.
+"""The four things of a cloud configuration, made with access keys that are forgotten afterwards.
 
 The keys live in the ``Session`` that the caller made and nowhere else: the handle holds names only. Whoever lost the
 session half-way enters keys again, and what was made is found by its name, which comes from the configuration's uuid.
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.clouds import plan
-from portal.clouds.aws.configuration import Configuration, table_arn
+from portal.clouds.aws.configuration import Configuration, configuration_of, table_arn
 from portal.clouds.aws.errors import AwsError
+from portal.clouds.aws.node_policy import differences, filled_node_policy
 from portal.clouds.aws.permissions import filled_policy, trust_policy
 from portal.clouds.aws.session import ROLE_SECONDS, Session, assume
 from portal.clouds.base import CloudError, Event, Handle, Pending, Step
@@ -25,7 +26,8 @@ LAG_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Onboarding:
-    """Makes bucket, table and role of one configuration. ``id`` is its uuid, ``platform_account`` this portal's."""
+    """Makes bucket, table, node policy and role of one configuration. ``id`` is its uuid, ``platform_account`` the
+    portal's."""
 
     session: Session
     account: str
@@ -36,13 +38,11 @@ class Onboarding:
     @property
     def configuration(self) -> Configuration:
         """What will be true once everything is made."""
-        name = f"bodo-platform-{self.id.replace('-', '')}"
-        role = f"arn:aws:iam::{self.account}:role/{name}"
-        return Configuration(role, self.external_id, self.session.region, name, name)
+        return configuration_of(self.id, self.account, self.session.region, self.external_id)
 
     def advance(self, handle: Handle, *, wanted: bool = True) -> Step:
-        """One step toward all three, or toward none of them where they are no longer wanted."""
-        steps: list[plan.PlanStep] = [BucketStep(self), TableStep(self), RoleStep(self)]
+        """One step toward all four, or toward none of them where they are no longer wanted."""
+        steps: list[plan.PlanStep] = [BucketStep(self), TableStep(self), NodePolicyStep(self), RoleStep(self)]
         return plan.advance(steps if wanted else [], steps, handle, poll=1.0, lag=LAG_SECONDS)
 
 
@@ -158,6 +158,75 @@ class TableStep:
 
 
 @dataclass(frozen=True)
+class NodePolicyStep:
+    """The policy beyond which no machine gets."""
+
+    work: Onboarding
+    name: str = "node-policy"
+    label: str = "policy of the machines"
+    group: str = "node-policy"
+    fingerprint: str = ""
+
+    @property
+    def arn(self) -> str:
+        """What AWS calls it."""
+        return self.work.configuration.node_policy_arn
+
+    def find(self) -> str | None:
+        """Its ARN, if it is there."""
+        return self.arn if self._version() else None
+
+    def create(self) -> str:
+        """Make it."""
+        answer = self.work.session.client("iam").create_policy(
+            PolicyName=self.work.configuration.node_policy_name,
+            PolicyDocument=self._document(),
+            Description="What machines of Bodo workspaces may do. Their permissions boundary, too.",
+            Tags=_tags(self.work),
+        )
+        return str(answer["Policy"]["Arn"])
+
+    def ready(self, id: str) -> bool | Pending | Event:
+        """Once it says what it should: one that was found may be of an older portal."""
+        iam, version = self.work.session.client("iam"), self._version()
+        if not version:
+            return False
+        found = iam.get_policy_version(PolicyArn=self.arn, VersionId=version)["PolicyVersion"]["Document"]
+        if not differences(found, self.work.configuration.bucket):
+            return True
+        self._forget_versions()
+        iam.create_policy_version(PolicyArn=self.arn, PolicyDocument=self._document(), SetAsDefault=True)
+        return Event(self.name, "Brought the policy of the machines up to date")
+
+    def delete(self, id: str | None) -> bool:
+        """Its older versions first. It stays while machines have it."""
+        if self.find() is None:
+            return True
+        self._forget_versions()
+        self.work.session.client("iam").delete_policy(PolicyArn=self.arn)
+        return self.find() is None
+
+    def _version(self) -> str:
+        try:
+            return str(self.work.session.client("iam").get_policy(PolicyArn=self.arn)["Policy"]["DefaultVersionId"])
+        except AwsError as error:
+            if error.absent:
+                return ""
+            raise
+
+    def _forget_versions(self) -> None:
+        """AWS keeps five at most."""
+        iam = self.work.session.client("iam")
+        for each in iam.pages("list_policy_versions", "Versions", PolicyArn=self.arn):
+            if not each["IsDefaultVersion"]:
+                iam.delete_policy_version(PolicyArn=self.arn, VersionId=each["VersionId"])
+
+    def _document(self) -> str:
+        document = json.loads(filled_node_policy(self.work.configuration.bucket))
+        return json.dumps(document, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
 class RoleStep:
     """The role that the portal borrows from then on."""
 
@@ -201,7 +270,8 @@ class RoleStep:
         """Once it has its policy and the portal can borrow it. IAM takes some seconds to tell the world."""
         configuration = self.work.configuration
         arn = table_arn(configuration.region, self.work.account, configuration.table)
-        document = json.dumps(json.loads(filled_policy(configuration.bucket, arn)), separators=(",", ":"))
+        text = filled_policy(configuration.bucket, arn, configuration.node_policy_name)
+        document = json.dumps(json.loads(text), separators=(",", ":"))
         self.work.session.client("iam").put_role_policy(
             RoleName=self.role_name, PolicyName=POLICY_NAME, PolicyDocument=document
         )

@@ -12,14 +12,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from portal.clouds.aws.grants import BUCKET, TABLE, TAGGED, Grant, actions
+from portal.clouds.aws.configuration import Configuration
+from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE, TAGGED, Grant, actions
 from portal.clouds.aws.grants_prices import PRICES
+from portal.clouds.aws.grants_roles import ROLES
 
 POLICY_LIMIT = 10_240
 """Characters, without white space, that AWS allows the inline policies of a role."""
 
-_ROLES = "arn:aws:iam::*:role/portal/*"
-_PROFILES = "arn:aws:iam::*:instance-profile/portal/*"
 _CREATES = (
     *("CreateVpc", "CreateSubnet", "CreateInternetGateway", "AllocateAddress", "CreateNatGateway"),
     *("CreateRouteTable", "CreateSecurityGroup", "CreateVpcEndpoint"),
@@ -132,33 +132,7 @@ GRANTS: tuple[Grant, ...] = (
         actions("ssm", "PutParameter AddTagsToResource GetParameter DeleteParameter"),
         ("arn:aws:ssm:*:*:parameter/portal/*",),
     ),
-    Grant(
-        "InstanceRoles",
-        "make the role of a workspace's machines",
-        actions(
-            "iam",
-            "CreateRole TagRole GetRole DeleteRole PutRolePolicy DeleteRolePolicy ListRolePolicies",
-        ),
-        (_ROLES,),
-    ),
-    Grant(
-        "InstanceProfiles",
-        "give machines their role",
-        actions(
-            "iam",
-            "CreateInstanceProfile TagInstanceProfile GetInstanceProfile AddRoleToInstanceProfile "
-            "RemoveRoleFromInstanceProfile DeleteInstanceProfile",
-        ),
-        (_PROFILES,),
-    ),
-    Grant(
-        "PassRole",
-        "hand that role to EC2 and to nothing else",
-        actions("iam", "PassRole"),
-        (_ROLES,),
-        {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        {"iam:PassedToService": "ec2.amazonaws.com"},
-    ),
+    *ROLES,
     Grant(
         "ServiceRoles",
         "let AWS make the roles that its own services need, once per account",
@@ -193,18 +167,18 @@ GRANTS: tuple[Grant, ...] = (
 
 
 def policy(grants: Sequence[Grant] = GRANTS) -> dict[str, Any]:
-    """The policy with the two placeholders in it."""
+    """The policy with the placeholders in it."""
     return {"Version": "2012-10-17", "Statement": [grant.statement() for grant in grants]}
 
 
-def filled_policy(bucket: str, table_arn: str) -> str:
-    """The policy as JSON, ready to paste."""
-    return filled(json.dumps(policy(), indent=2), bucket, table_arn)
+def filled_policy(bucket: str, table_arn: str, node_policy: str) -> str:
+    """The policy as JSON, ready to paste. ``node_policy`` is that policy's name."""
+    return filled(json.dumps(policy(), indent=2), bucket, table_arn, node_policy)
 
 
-def filled(text: str, bucket: str, table_arn: str) -> str:
+def filled(text: str, bucket: str, table_arn: str, node_policy: str) -> str:
     """A text with the placeholders replaced."""
-    return text.replace(BUCKET, bucket).replace(TABLE, table_arn)
+    return text.replace(BUCKET, bucket).replace(TABLE, table_arn).replace(NODE_POLICY, node_policy)
 
 
 def trust_policy(platform_account: str, external_id: str) -> dict[str, Any]:
@@ -222,16 +196,22 @@ def trust_policy(platform_account: str, external_id: str) -> dict[str, Any]:
     }
 
 
-def samples(grant: Grant, bucket: str, table_arn: str, region: str, account: str) -> list[str]:
+def samples(grant: Grant, configuration: Configuration) -> list[str]:
     """Resources as there could be, for asking AWS about the grant: its policy simulator takes no patterns."""
-    return [_sample(filled(resource, bucket, table_arn), region, account) for resource in grant.resources]
+    return [_sample(resource, configuration) for resource in grant.resources]
 
 
-def _sample(resource: str, region: str, account: str) -> str:
-    parts = resource.split(":", 5)
+def circumstances(grant: Grant, configuration: Configuration) -> dict[str, str]:
+    """The context of the grant as it could be, for asking AWS about it."""
+    return {key: _sample(value, configuration) for key, value in grant.context.items()}
+
+
+def _sample(text: str, configuration: Configuration) -> str:
+    names = (configuration.bucket, configuration.table_arn, configuration.node_policy_name)
+    parts = filled(text, *names).split(":", 5)
     if len(parts) < 6:
-        return resource
-    parts[3] = region if parts[3] == "*" else parts[3]
-    parts[4] = account if parts[4] == "*" else parts[4]
+        return text
+    parts[3] = configuration.region if parts[3] == "*" else parts[3]
+    parts[4] = configuration.account if parts[4] == "*" else parts[4]
     parts[5] = re.sub(r"^\*/", "vpc/", parts[5]).replace("*", "validation")
     return ":".join(parts)

@@ -1,4 +1,4 @@
-"""The CloudFormation template that makes a cloud configuration's three things, and the link that opens it filled in.
+"""The CloudFormation template that makes a cloud configuration's four things, and the link that opens it filled in.
 
 CloudFormation is used for this and for nothing else: a stack's progress is not ours to watch, and what it leaves behind
 when a deletion fails is not ours to find. The template is static; the operator puts it in a bucket that customers can
@@ -11,7 +11,9 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from portal.clouds.aws.grants import BUCKET, TABLE
+from portal.clouds.aws import node_policy
+from portal.clouds.aws.configuration import node_policy_name
+from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE
 from portal.clouds.aws.onboarding import POLICY_NAME
 from portal.clouds.aws.permissions import policy
 from portal.clouds.aws.session import ROLE_SECONDS
@@ -48,6 +50,11 @@ def template() -> str:
         "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
         "Policies": [{"PolicyName": POLICY_NAME, "PolicyDocument": _with_references(policy())}],
     }
+    machines = {
+        "ManagedPolicyName": {"Ref": "NodePolicyName"},
+        "Description": "What machines of Bodo workspaces may do. Their permissions boundary, too.",
+        "PolicyDocument": _with_references(node_policy.document()),
+    }
     document = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Lets the Bodo Cloud Platform make and remove workspaces and clusters in this account.",
@@ -67,11 +74,19 @@ def template() -> str:
                 "Description": "As the portal shows it. The role is lent only to who names it.",
                 "AllowedPattern": "[0-9a-f]{40}",
             },
+            "NodePolicyName": {
+                "Type": "String",
+                "Description": "As the portal shows it. Names the policy beyond which no machine gets.",
+                "AllowedPattern": "bodo-platform-nodes-[0-9a-f]{20}",
+            },
         },
         "Resources": {
             "Bucket": _kept("AWS::S3::Bucket", bucket),
             "Table": _kept("AWS::DynamoDB::Table", table),
             "Role": {"Type": "AWS::IAM::Role", "Properties": role},
+            # While machines have the policy, it cannot be removed. It is tried first, so that the portal still has the
+            # role with which to remove the machines.
+            "NodePolicy": {"Type": "AWS::IAM::ManagedPolicy", "DependsOn": "Role", "Properties": machines},
         },
         "Outputs": {
             "RoleArn": {"Description": "Enter it in the portal.", "Value": {"Fn::GetAtt": ["Role", "Arn"]}},
@@ -84,7 +99,12 @@ def template() -> str:
 
 def quick_create_link(template_url: str, *, region: str, name: str, platform_account: str, external_id: str) -> str:
     """The page of the AWS console on which one click makes the stack. ``template_url`` must lead into S3."""
-    values = {"ResourceName": name, "PlatformAccount": platform_account, "ExternalId": external_id}
+    values = {
+        "ResourceName": name,
+        "PlatformAccount": platform_account,
+        "ExternalId": external_id,
+        "NodePolicyName": node_policy_name(external_id),
+    }
     parameters = {"templateURL": template_url, "stackName": name, **{f"param_{k}": v for k, v in values.items()}}
     console = f"https://{region}.console.aws.amazon.com/cloudformation/home"
     return f"{console}?{urlencode({'region': region})}#/stacks/quickcreate?{urlencode(parameters)}"
@@ -103,6 +123,8 @@ def _with_references(value: Any) -> Any:
         return [_with_references(each) for each in value]
     if value == TABLE:
         return {"Fn::GetAtt": ["Table", "Arn"]}
-    if isinstance(value, str) and BUCKET in value:
-        return {"Fn::Sub": value.replace(BUCKET, "${Bucket}")}
+    if isinstance(value, str) and (BUCKET in value or NODE_POLICY in value):
+        # Variables of IAM are not CloudFormation's to fill in.
+        text = value.replace("${", "${!").replace(BUCKET, "${Bucket}").replace(NODE_POLICY, "${NodePolicyName}")
+        return {"Fn::Sub": text}
     return value

@@ -1,17 +1,20 @@
 """AWS as a server of our own: moto over HTTP, with what it lacks or gets wrong put right in front of it.
 
 AssumeRole                a role's trust policy and External ID count, also across accounts; so does its absence
-SimulatePrincipalPolicy   answers from the role's inline policies
 ExpectedBucketOwner       counts
 service quotas            those that the product asks for
 Subscribe                 e-mail endpoints wait until somebody confirms
 faults                    any operation can be made to answer an error
+
+Files beside this one that begin with ``shim_`` put further things right.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
 import threading
 import uuid
@@ -19,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from portal.clouds.aws import onboarding
@@ -93,6 +96,9 @@ def running() -> Iterator[Aws]:
         def log(self, type: str, message: str, *arguments: Any) -> None:
             """Nothing."""
 
+    for shim in pkgutil.iter_modules([os.path.dirname(__file__)]):
+        if shim.name.startswith("shim_"):
+            importlib.import_module(f"{__package__}.{shim.name}")
     aws = Aws("")
     application = _corrected(aws, DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
@@ -114,8 +120,6 @@ def _corrected(aws: Aws, application: Callable[..., Iterable[bytes]]) -> Callabl
             return _error(start_response, environ, *aws.faults[operation].pop(0))
         if operation == "AssumeRole" and (refusal := _refused_role(environ, parameters)):
             return _error(start_response, environ, 403, "AccessDenied", refusal)
-        if operation == "SimulatePrincipalPolicy":
-            return _answer(start_response, _simulated(parameters))
         if operation == "GetServiceQuota":
             wanted = json.loads(parameters["body"][0])["QuotaCode"]
             if wanted in aws.quotas:
@@ -254,51 +258,6 @@ def _refused_role(environ: dict[str, Any], parameters: dict[str, list[str]]) -> 
         if statement.get("Principal", {}).get("AWS") == f"arn:aws:iam::{PLATFORM}:root" and wanted == given:
             return ""
     return refusal
-
-
-def _simulated(parameters: dict[str, list[str]]) -> str:
-    from moto.iam.access_control import IAMPolicy, PermissionResult
-
-    role = _role(parameters["PolicySourceArn"][0])
-    actions = [values[0] for name, values in sorted(parameters.items()) if name.startswith("ActionNames.")]
-    resources = [values[0] for name, values in sorted(parameters.items()) if name.startswith("ResourceArns.")] or ["*"]
-    given = {
-        values[0]: parameters[name.replace("ContextKeyName", "ContextKeyValues.member.1")][0]
-        for name, values in parameters.items()
-        if name.endswith("ContextKeyName")
-    }
-    statements = []
-    for document in role.policies.values():
-        for statement in json.loads(unquote(document))["Statement"]:
-            if _holds(statement.pop("Condition", {}), given):
-                statements.append(statement)
-    policy = IAMPolicy({"policy_document": json.dumps({"Version": "2012-10-17", "Statement": statements})})
-    results = ""
-    for action in actions:
-        for resource in resources:
-            answer = policy.is_action_permitted(action, resource) if statements else PermissionResult.NEUTRAL
-            decision = {PermissionResult.PERMITTED: "allowed", PermissionResult.DENIED: "explicitDeny"}.get(
-                answer, "implicitDeny"
-            )
-            results += (
-                f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{escape(resource)}"
-                f"</EvalResourceName><EvalDecision>{decision}</EvalDecision></member>"
-            )
-    return (
-        "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated>"
-        f"<EvaluationResults>{results}</EvaluationResults>"
-        "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
-    )
-
-
-def _holds(conditions: dict[str, dict[str, Any]], given: dict[str, str]) -> bool:
-    for kind, keys in conditions.items():
-        for key, wanted in keys.items():
-            if kind == "Null" and (key in given) is (wanted == "true"):
-                return False
-            if kind == "StringEquals" and given.get(key) not in ([wanted] if isinstance(wanted, str) else wanted):
-                return False
-    return True
 
 
 def connected(aws: Aws, region: str = REGION) -> Configuration:

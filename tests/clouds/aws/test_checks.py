@@ -37,8 +37,8 @@ def test_an_account_as_the_portal_makes_it_passes_all(aws: Aws, configuration: C
     assert failed(aws, configuration) == {}
     names = [check.name for check in checks.check(configuration, aws.address)]
     first = ["Names", "Role", "External ID", "Bucket", "Bucket region", "Bucket versioning", "Bucket not public"]
-    assert names[:9] == [*first, "Table", "Table key"]
-    assert len(names) == 9 + len(GRANTS) + 3
+    assert names[:10] == [*first, "Table", "Table key", "Node policy"]
+    assert len(names) == 10 + len(GRANTS) + 3
 
 
 def test_looking_changes_nothing(aws: Aws, configuration: Configuration) -> None:
@@ -151,16 +151,21 @@ def put_policy(aws: Aws, configuration: Configuration, document: dict[str, Any])
 
 
 def test_each_permission_that_is_missing_is_named(aws: Aws, configuration: Configuration) -> None:
-    document = json.loads(filled_policy(configuration.bucket, configuration.table_arn))
+    document = json.loads(filled_policy(configuration.bucket, configuration.table_arn, configuration.node_policy_name))
     lacking = {statement["Sid"]: statement["Action"].pop() for statement in document["Statement"]}
     document["Statement"] = [statement for statement in document["Statement"] if statement["Action"]]
     put_policy(aws, configuration, document)
     found = {name: check.detail for name, check in failed(aws, configuration).items()}
+    assert "iam:GetPolicyVersion" in found.pop("Node policy")
     assert found == {f"Permission to {grant.purpose}": f"Missing: {lacking[grant.name]}." for grant in GRANTS}
 
 
 def test_a_policy_for_another_bucket_is_found(aws: Aws, configuration: Configuration) -> None:
-    put_policy(aws, configuration, json.loads(filled_policy("another", configuration.table_arn)))
+    put_policy(
+        aws,
+        configuration,
+        json.loads(filled_policy("another", configuration.table_arn, configuration.node_policy_name)),
+    )
     assert "Permission to keep the state of deployments" in failed(aws, configuration)
 
 

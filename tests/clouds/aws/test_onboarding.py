@@ -13,6 +13,7 @@ import pytest
 from portal.clouds.aws import onboarding
 from portal.clouds.aws.configuration import Configuration, new_external_id, refuse_misspelt
 from portal.clouds.aws.errors import AwsError
+from portal.clouds.aws.node_policy import differences, filled_node_policy
 from portal.clouds.aws.onboarding import Onboarding
 from portal.clouds.aws.session import Keys, Role, Session, assume
 from portal.clouds.base import CloudError, Failed, Handle, Settled
@@ -82,6 +83,22 @@ def test_nothing_that_is_kept_printed_or_logged_has_the_keys(
         assert secret not in shown
 
 
+def test_a_policy_of_an_older_portal_is_brought_up_to_date(work: Onboarding) -> None:
+    """Also where AWS keeps no further version of it."""
+    iam, arn = work.session.client("iam"), work.configuration.node_policy_arn
+    document = filled_node_policy("another")
+    iam.create_policy(PolicyName=work.configuration.node_policy_name, PolicyDocument=document)
+    for _ in range(4):
+        iam.create_policy_version(PolicyArn=arn, PolicyDocument=document)
+    finish(work, {})
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    assert differences(found, work.configuration.bucket) == []
+    assert len(iam.list_policy_versions(PolicyArn=arn)["Versions"]) == 2
+    finish(work, finish(work, {}), wanted=False)
+    assert made(work) == [0, 0, 0, 0]
+
+
 def test_what_was_made_is_removed_again_when_it_is_not_wanted(work: Onboarding) -> None:
     handle = finish(work, finish(work, {}), wanted=False)
     assert handle == {"steps": {}}
@@ -113,9 +130,9 @@ def test_dying_at_every_call_leaves_nothing_twice_and_nothing_behind(aws: Aws, w
             handle, died = after_death(number, after)
             if goes_on:
                 handle = finish(work, handle)
-                assert made(work) == [1, 1, 1]
+                assert made(work) == [1, 1, 1, 1]
             assert finish(work, handle, wanted=False) == {"steps": {}}
-            assert made(work) == [0, 0, 0]
+            assert made(work) == [0, 0, 0, 0]
         if not died:
             break
     assert number >= 7
@@ -124,7 +141,9 @@ def test_dying_at_every_call_leaves_nothing_twice_and_nothing_behind(aws: Aws, w
 def made(work: Onboarding) -> list[int]:
     buckets = work.session.client("s3").list_buckets()["Buckets"]
     tables = work.session.client("dynamodb").list_tables()["TableNames"]
-    return [len(buckets), len(tables), len(work.session.client("iam").list_roles()["Roles"])]
+    iam = work.session.client("iam")
+    policies = iam.list_policies(Scope="Local")["Policies"]
+    return [len(buckets), len(tables), len(policies), len(iam.list_roles()["Roles"])]
 
 
 def test_a_bucket_with_something_in_it_is_not_removed(work: Onboarding) -> None:

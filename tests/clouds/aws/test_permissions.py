@@ -7,17 +7,19 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 from portal.clouds.aws import permissions
-from portal.clouds.aws.configuration import Configuration, new_external_id
+from portal.clouds.aws.configuration import Configuration, new_external_id, node_policy_name
+from portal.clouds.aws.node_policy import filled_node_policy
 from portal.clouds.aws.permissions import GRANTS, POLICY_LIMIT
 from portal.clouds.aws.session import assume
 from portal.clouds.aws.template import quick_create_link, template
 from tests.clouds.aws.cloud import CUSTOMER, PLATFORM, REGION, Aws
 
 ARN = "arn:aws:dynamodb:us-east-2:222222222222:table/locks"
+NODES = node_policy_name("ab" * 20)
 
 
 def test_the_policy_is_ready_to_paste() -> None:
-    text = permissions.filled_policy("my-bucket", ARN)
+    text = permissions.filled_policy("my-bucket", ARN, NODES)
     document = json.loads(text)
     assert "$$" not in text
     by_name = {statement["Sid"]: statement for statement in document["Statement"]}
@@ -32,14 +34,15 @@ def test_the_policy_has_the_placeholders_of_the_guide() -> None:
 
 
 def test_the_policy_fits_into_a_role() -> None:
-    text = json.dumps(json.loads(permissions.filled_policy("b" * 63, ARN + "t" * 250)), separators=(",", ":"))
+    text = json.dumps(json.loads(permissions.filled_policy("b" * 63, ARN + "t" * 250, NODES)), separators=(",", ":"))
     assert len(text) < POLICY_LIMIT
 
 
 def test_nothing_is_allowed_by_a_pattern_of_actions() -> None:
     actions = [action for grant in GRANTS for action in grant.actions]
     assert not [action for action in actions if "*" in action]
-    assert len(actions) == len(set(actions))
+    where = [(action, resource) for grant in GRANTS for action in grant.actions for resource in grant.resources]
+    assert len(where) == len(set(where))
 
 
 def test_what_is_not_ours_cannot_be_changed_or_removed() -> None:
@@ -54,11 +57,12 @@ def test_what_is_not_ours_cannot_be_changed_or_removed() -> None:
 
 
 def test_samples_are_resources_as_there_could_be() -> None:
-    by_name = {grant.name: permissions.samples(grant, "b", ARN, REGION, CUSTOMER) for grant in GRANTS}
+    configuration = Configuration(f"arn:aws:iam::{CUSTOMER}:role/r", "ab" * 20, REGION, "b", "locks")
+    by_name = {grant.name: permissions.samples(grant, configuration) for grant in GRANTS}
     assert by_name["StateBucket"] == ["arn:aws:s3:::b"]
     assert by_name["StateLock"] == [ARN]
     assert by_name["NetworkTag"] == [f"arn:aws:ec2:{REGION}:{CUSTOMER}:vpc/validation"]
-    assert by_name["InstanceRoles"] == [f"arn:aws:iam::{CUSTOMER}:role/portal/validation"]
+    assert by_name["RoleCreate"] == [f"arn:aws:iam::{CUSTOMER}:role/portal/validation"]
     assert by_name["Parameters"] == [f"arn:aws:ssm:{REGION}:{CUSTOMER}:parameter/portal/validation"]
     assert by_name["Look"] == ["*"]
 
@@ -79,7 +83,12 @@ def test_the_stack_makes_what_the_portal_needs(aws: Aws) -> None:
     """What moto makes of it; that it is right for AWS itself is cfn-lint's word."""
     external_id = new_external_id()
     session = aws.administrator()
-    values = {"ResourceName": "bodo-platform-1", "PlatformAccount": PLATFORM, "ExternalId": external_id}
+    values = {
+        "ResourceName": "bodo-platform-1",
+        "PlatformAccount": PLATFORM,
+        "ExternalId": external_id,
+        "NodePolicyName": node_policy_name(external_id),
+    }
     session.client("cloudformation").create_stack(
         StackName="bodo-platform-1",
         TemplateBody=template(),
@@ -91,12 +100,13 @@ def test_the_stack_makes_what_the_portal_needs(aws: Aws) -> None:
     made = Configuration(outputs["RoleArn"], external_id, REGION, outputs["BucketName"], outputs["TableName"])
     assert made.account == CUSTOMER
     assert assume(made.role, REGION, aws.address)
-    document = session.client("iam").get_role_policy(
-        RoleName="bodo-platform-1", PolicyName="Bodo-Platform-User-Policy"
-    )["PolicyDocument"]
+    iam = session.client("iam")
+    document = iam.get_role_policy(RoleName="bodo-platform-1", PolicyName="Bodo-Platform-User-Policy")["PolicyDocument"]
     if isinstance(document, str):  # moto gives it back as Python writes it
         document = ast.literal_eval(document)
-    assert document == json.loads(permissions.filled_policy(made.bucket, made.table_arn))
+    machines = iam.get_policy_version(PolicyArn=made.node_policy_arn, VersionId="v1")["PolicyVersion"]["Document"]
+    assert machines == json.loads(filled_node_policy(made.bucket))
+    assert document == json.loads(permissions.filled_policy(made.bucket, made.table_arn, made.node_policy_name))
 
 
 def test_the_link_opens_the_stack_filled_in() -> None:
@@ -118,5 +128,6 @@ def test_the_link_opens_the_stack_filled_in() -> None:
         "param_ResourceName": ["bodo-platform-1"],
         "param_PlatformAccount": [PLATFORM],
         "param_ExternalId": ["ab" * 20],
+        "param_NodePolicyName": [NODES],
     }
     assert len(link) < 2000

@@ -88,11 +88,12 @@ def test_the_role_of_the_machines_is_for_this_workspace_alone(deployed: Deployed
     role = iam.get_role(RoleName=name)["Role"]
     assert role["Path"] == "/portal/"
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "ec2.amazonaws.com"}
-    statements = iam.get_role_policy(RoleName=name, PolicyName="workspace")["PolicyDocument"]["Statement"]
-    for statement in statements:
-        owned = statement["Action"][0].startswith(("s3:", "kms:")) or statement["Action"] == ["ssm:GetParameter"]
-        mine = world.spec.id in statement["Resource"] or handle["steps"]["key"]["id"] in statement["Resource"]
-        assert mine is owned
+    node_policy = world.cloud.configuration.node_policy_arn
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == node_policy
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    assert [each["PolicyArn"] for each in attached] == [node_policy]
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
+    assert {"Key": "portal:workspace", "Value": world.spec.id} in role["Tags"], "the policy goes by it"
     profile = iam.get_instance_profile(InstanceProfileName=handle["steps"]["node-profile"]["id"])["InstanceProfile"]
     assert [each["RoleName"] for each in profile["Roles"]] == [name]
 
