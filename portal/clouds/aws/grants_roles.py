@@ -86,4 +86,4 @@ ROLES: tuple[Grant, ...] = (
 def for_role(arn: str, node_policy: str) -> str:
     """The statements, as JSON, with which the customer allows the portal to give machines the role ``arn``."""
     statements = [replace(grant, name=f"My{grant.name}", resources=(arn,)).statement() for grant in OWN_ROLES]
-    return json.dumps(statements, indent=2).replace(NODE_POLICY, node_policy)
+    return json.dumps(statements).replace(NODE_POLICY, node_policy)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from portal.clouds import plan
-from portal.clouds.aws import checks, own_network, types, workspace
+from portal.clouds.aws import checks, instance_roles, own_network, types, workspace
 from portal.clouds.aws.configuration import REGIONS, Configuration
 from portal.clouds.aws.session import Session
 from portal.clouds.aws.state import Lock, Store
@@ -21,6 +21,7 @@ from portal.clouds.base import (
     Failed,
     Features,
     Handle,
+    InstanceRoleSpec,
     InstanceType,
     Network,
     Pending,
@@ -76,6 +77,11 @@ class AwsCloud(Lacking):
             return self._advance_workspace(spec, handle, target)
         except CloudError as error:
             return Step({"steps": {}, **handle}, Failed(error))
+
+    def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
+        """One step toward a role of the customer's that machines can have, or one as it was before."""
+        session, times = self.session(spec.workspace.region), {"poll": self.step_seconds, "lag": self.lag_seconds}
+        return instance_roles.advance(session, self.configuration, spec, handle, target, **times)
 
     def session(self, region: str) -> Session:
         """The customer's account in a region."""

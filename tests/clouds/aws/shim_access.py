@@ -174,12 +174,14 @@ def _simulated(parameters: dict[str, list[str]]) -> str:
     results = ""
     for action in actions:
         for resource in resources:
-            yes = allowed(policies, action, resource, given, role)
-            yes = yes and (boundary is None or allowed(boundary, action, resource, given, role))
-            decision = "allowed" if yes else "implicitDeny"
+            inside = boundary is None or allowed(boundary, action, resource, given, role)
+            yes = inside and allowed(policies, action, resource, given, role)
             results += (
                 f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{escape(resource)}"
-                f"</EvalResourceName><EvalDecision>{decision}</EvalDecision></member>"
+                f"</EvalResourceName><EvalDecision>{'allowed' if yes else 'implicitDeny'}</EvalDecision>"
+                "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>"
+                f"{'true' if inside else 'false'}</AllowedByPermissionsBoundary></PermissionsBoundaryDecisionDetail>"
+                "</member>"
             )
     return (
         "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated>"
