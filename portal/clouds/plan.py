@@ -57,8 +57,9 @@ class PlanStep(Protocol):
     def ready(self, id: str) -> bool | Pending | Event:
         """True when usable; otherwise when to look again, or an event that shows how far it is."""
 
-    def delete(self, id: str | None) -> bool:
-        """Go on deleting; True once the provider confirms that it is absent. ``id`` is None if it was never learnt."""
+    def delete(self, id: str | None) -> bool | Event:
+        """Go on deleting; True once the provider confirms that it is absent, an event that says what is being waited
+        for where that takes long. ``id`` is None if it was never learnt."""
 
 
 def advance(
@@ -90,6 +91,7 @@ def _delete_unwanted(
     fingerprints = {step.name: step.fingerprint for step in wanted}
     deleters = {step.name: step for step in [*known, *wanted]}
     waiting: PlanStep | None = None
+    told: list[Event] = []
     for name in sorted(ledger, key=lambda name: -int(ledger[name]["order"])):
         entry = ledger[name]
         kept = fingerprints.get(name) == entry["fingerprint"] and entry["state"] != "deleting"
@@ -103,12 +105,14 @@ def _delete_unwanted(
             return Step(handle, Pending(NOW), [Event(name, f"Removing {step.label}")])
         if entry["id"] is None and _age(entry) < lag:
             return Step(handle, Pending(lag - _age(entry)))
-        if not step.delete(entry["id"]):
+        answer = step.delete(entry["id"])
+        if answer is not True:
             waiting = step
+            told += [answer] if isinstance(answer, Event) else []
             continue
         del ledger[name]
         return Step(handle, Pending(NOW), [Event(name, f"Removed {step.label}")])
-    return None if waiting is None else Step(handle, Pending(poll))
+    return None if waiting is None else Step(handle, Pending(poll), told)
 
 
 def _make_wanted(

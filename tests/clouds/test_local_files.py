@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portal.clouds.base import CloudError
+from portal.clouds.base import CloudError, Files
 from portal.clouds.local.files import LocalFiles
 from portal.clouds.local.trees import TEMPORARY
 
@@ -36,7 +36,7 @@ def files(root: Path) -> LocalFiles:
     return LocalFiles(root)
 
 
-def save(files: LocalFiles, path: str, *chunks: bytes) -> int:
+def save(files: Files, path: str, *chunks: bytes) -> int:
     return files.save(path, iter(chunks))
 
 

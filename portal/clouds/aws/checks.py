@@ -183,14 +183,15 @@ def _node_policy(found: _Found, session: Session, configuration: Configuration) 
 
 def _permissions(found: _Found, session: Session, configuration: Configuration) -> None:
     """One check for each grant. Grants over the same resources are asked about with one call."""
-    context: dict[str, str] = {}
     together: dict[tuple[str, ...], list[Grant]] = defaultdict(list)
     for grant in GRANTS:
-        context |= circumstances(grant, configuration)
         together[tuple(samples(grant, configuration))].append(grant)
     missing: set[tuple[tuple[str, ...], str]] = set()
     for resources, grants in together.items():
         actions = [action for grant in grants for action in grant.actions]
+        context: dict[str, str] = {}
+        for grant in grants:
+            context |= circumstances(grant, configuration)
         try:
             refused = _not_allowed(session, configuration, actions, resources, context)
             missing |= {(resources, action) for action in refused}

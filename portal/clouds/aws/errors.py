@@ -100,6 +100,7 @@ _ACTIONS = {
     "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
     "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "lambda:Invoke": "lambda:InvokeFunction",
 }
 """Permissions that are named after something else than the operation."""
 

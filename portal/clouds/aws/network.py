@@ -26,11 +26,11 @@ ANYWHERE = "0.0.0.0/0"
 
 
 def steps(work: Work, zones: Sequence[str]) -> list[PlanStep]:
-    """All of the network up to what the filesystem needs; ``ways_out`` comes after it."""
+    """All of the network that costs nothing; the address, the gateway and ``ways_out`` come later."""
     made: list[PlanStep] = [Vpc(work), InternetGateway(work)]
     made += [Subnet(work, "public", index, zone) for index, zone in enumerate(zones)]
     made += [Subnet(work, "private", index, zone) for index, zone in enumerate(zones)]
-    return [*made, Address(work), NodesGroup(work), FilesGroup(work)]
+    return [*made, NodesGroup(work), FilesGroup(work)]
 
 
 def ways_out(work: Work, zones: Sequence[str]) -> list[PlanStep]:

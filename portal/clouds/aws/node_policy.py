@@ -73,7 +73,7 @@ STATEMENTS: tuple[Grant, ...] = (
     ),
     # Lambda itself makes the interfaces of a function in a VPC, with the function's role. Calls out of its code name
     # their function, and get nothing (AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an
-    # Amazon VPC").
+    # Amazon VPC"). It writes no logs: what goes wrong comes back in its answers, and its log group would stay for good.
     Grant(
         "FunctionInterfaces",
         "let Lambda connect the workspace's function with its network",
@@ -83,13 +83,6 @@ STATEMENTS: tuple[Grant, ...] = (
             "AssignPrivateIpAddresses UnassignPrivateIpAddresses",
         ),
         conditions={**_A_FUNCTION, "Null": {"lambda:SourceFunctionArn": "true"}},
-    ),
-    Grant(
-        "FunctionLogs",
-        "let the workspace's function say what went wrong",
-        actions("logs", "CreateLogGroup CreateLogStream PutLogEvents"),
-        ("arn:aws:logs:*:*:log-group:/aws/lambda/portal-*",),
-        _A_FUNCTION,
     ),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 from portal.clouds import plan
 from portal.clouds.aws import checks, instance_roles, own_network, types, workspace
 from portal.clouds.aws.configuration import REGIONS, Configuration
+from portal.clouds.aws.files import AwsFiles
 from portal.clouds.aws.session import Session
 from portal.clouds.aws.state import Lock, Store
 from portal.clouds.base import (
@@ -20,6 +21,7 @@ from portal.clouds.base import (
     CloudError,
     Failed,
     Features,
+    Files,
     Handle,
     InstanceRoleSpec,
     InstanceType,
@@ -82,6 +84,14 @@ class AwsCloud(Lacking):
         """One step toward a role of the customer's that machines can have, or one as it was before."""
         session, times = self.session(spec.workspace.region), {"poll": self.step_seconds, "lag": self.lag_seconds}
         return instance_roles.advance(session, self.configuration, spec, handle, target, **times)
+
+    def files(self, handle: Handle) -> Files:
+        """The shared filesystem of a workspace. Raises CloudError(FilesNotReady) where it has none yet."""
+        arn = handle.get("steps", {}).get("files-function", {}).get("id")
+        if not arn:
+            message = "The workspace's files are not there yet."
+            raise CloudError("FilesNotReady", message, "Wait until the workspace is ready.")
+        return AwsFiles(self.session(arn.split(":")[3]), arn)
 
     def session(self, region: str) -> Session:
         """The customer's account in a region."""

@@ -86,7 +86,7 @@ class Resource:
         """At once, unless a thing says otherwise."""
         return True
 
-    def delete(self, id: str | None) -> bool:
+    def delete(self, id: str | None) -> bool | Event:
         """Look, remove, look again: what was removed twice, or by hand, is no error."""
         id = id or self.find()
         seen = None if id is None else self.look(id)

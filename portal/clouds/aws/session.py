@@ -83,19 +83,21 @@ class Session:
         self.region, self.role, self.endpoint = region, role, endpoint
         self._keys = keys
         self._lock = threading.Lock()
-        self._clients: dict[str, Client] = {}
+        self._clients: dict[tuple[str, float], Client] = {}
         self._session: Any = None
 
-    def client(self, service: str) -> Client:
-        """The client of a service (``ec2``, ``s3`` …)."""
+    def client(self, service: str, patience: float | None = None) -> Client:
+        """The client of a service (``ec2``, ``s3`` …). ``patience`` is how many seconds to wait for an answer, where
+        the engine's lease does not limit it."""
+        patience = patience or READ_SECONDS
         with self._lock:
-            if service not in self._clients:
+            if (service, patience) not in self._clients:
                 if self._session is None:
                     self._session = self._new_session()
                 where = {"region_name": _HOMES.get(service, self.region), "endpoint_url": self.endpoint or None}
-                inner = self._session.client(service, **where, config=_config())
-                self._clients[service] = Client(service, inner)
-            return self._clients[service]
+                inner = self._session.client(service, **where, config=_config(patience))
+                self._clients[service, patience] = Client(service, inner)
+            return self._clients[service, patience]
 
     def account(self) -> str:
         """The twelve digits of the account that this session works in. Asks AWS once."""
@@ -171,12 +173,12 @@ def _quieten() -> None:
         logger.setLevel(max(logger.level, logging.WARNING))
 
 
-def _config() -> Any:
+def _config(patience: float) -> Any:
     from botocore.config import Config
 
     return Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        read_timeout=patience,
         retries={"total_max_attempts": 1, "mode": "standard"},
         user_agent_appid="bodo-platform",
     )

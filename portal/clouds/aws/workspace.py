@@ -1,21 +1,23 @@
 """The plan of a workspace's deployment: which steps, in which order.
 
-network          VPC, internet gateway, subnets, address, security groups   (unless the customer brings it)
+network          VPC, internet gateway, subnets, security groups            (unless the customer brings it)
+role of the file function, and its interfaces: what waits for Lambda in a removal is only what costs nothing
+address          of the gateway                                             (unless the customer brings it)
 key              encrypts what follows
 gateway and filesystem side by side, because both take minutes
 ways out         routes, endpoint of S3                                     (unless the customer brings it)
 mount targets    one in each zone, side by side
-access point, key of the machines, their role, their profile
+access point, file function, key of the machines, their role, their profile
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from portal.clouds.aws import network
 from portal.clouds.aws.configuration import Configuration
+from portal.clouds.aws.function import FilesRole, Function, Interfaces
 from portal.clouds.aws.identity import NodeProfile, NodeRole
 from portal.clouds.aws.resources import Work
 from portal.clouds.aws.session import Session
@@ -29,12 +31,15 @@ def wanted(work: Work, configuration: Configuration, zones: Sequence[str], own: 
     gateway: list[PlanStep] = [] if own else [network.NatGateway(work)]
     return [
         *([] if own else network.steps(work, zones)),
+        *(FilesRole(work, configuration), Interfaces(work)),
+        *([] if own else [network.Address(work)]),
         Key(work),
         *gateway,
         Filesystem(work),
         *([] if own else network.ways_out(work, zones)),
         *_mount_targets(work, zones, own),
         AccessPoint(work),
+        Function(work, configuration, *_where(work, zones, own)),
         SshKey(work),
         NodeRole(work, configuration),
         NodeProfile(work),
@@ -46,8 +51,9 @@ def known(work: Work, configuration: Configuration) -> list[PlanStep]:
     every: list[PlanStep] = [
         *network.steps(work, ["", "", ""]),
         *network.ways_out(work, []),
-        *(Key(work), network.NatGateway(work), Filesystem(work), AccessPoint(work), SshKey(work)),
-        *(NodeRole(work, configuration), NodeProfile(work)),
+        *(network.Address(work), Key(work), network.NatGateway(work), Filesystem(work), AccessPoint(work)),
+        *(FilesRole(work, configuration), Interfaces(work), Function(work, configuration, [], [])),
+        *(SshKey(work), NodeRole(work, configuration), NodeProfile(work)),
     ]
     for name, entry in work.ledger.items():
         if name.startswith("mount-target-"):
@@ -86,10 +92,15 @@ def _mount_targets(work: Work, zones: Sequence[str], own: Network | None) -> lis
             MountTarget(work, network.letter(index), subnet, list(own.security_groups))
             for index, subnet in enumerate(own.subnets)
         ]
-    ledger: dict[str, Any] = dict(work.ledger)
-    targets: list[PlanStep] = []
-    for index in range(len(zones)):
-        subnet = ledger.get(f"private-subnet-{network.letter(index)}", {}).get("id") or ""
-        group = ledger.get("files-group", {}).get("id") or ""
-        targets.append(MountTarget(work, network.letter(index), subnet, [group]))
-    return targets
+    group = str(work.ledger.get("files-group", {}).get("id") or "")
+    subnets = _where(work, zones, own)[0]
+    return [MountTarget(work, network.letter(index), subnet, [group]) for index, subnet in enumerate(subnets)]
+
+
+def _where(work: Work, zones: Sequence[str], own: Network | None) -> tuple[list[str], list[str]]:
+    """The subnets and the security groups of the machines, as far as they are there."""
+    if own:
+        return list(own.subnets), list(own.security_groups)
+    names = [f"private-subnet-{network.letter(index)}" for index in range(len(zones))]
+    subnets = [str(work.ledger.get(name, {}).get("id") or "") for name in names]
+    return subnets, [str(work.ledger.get("nodes-group", {}).get("id") or "")]

@@ -42,7 +42,7 @@ class LocalFiles:
             for name in os.listdir(folder):
                 if not name.startswith(TEMPORARY):
                     with suppress(FileNotFoundError):
-                        entries.append(_entry(folder, name, [*parts, name]))
+                        entries.append(entry_of(folder, name, [*parts, name]))
         return sorted(entries, key=lambda entry: (entry.kind != "folder", entry.name))
 
     def stat(self, path: str) -> FileEntry:
@@ -50,9 +50,9 @@ class LocalFiles:
         parts = split(path)
         if not parts:
             with self._folder([], path) as folder:
-                return _entry(folder, ".", [])
+                return entry_of(folder, ".", [])
         with self._parent(parts, path) as (folder, name):
-            return _entry(folder, name, parts)
+            return entry_of(folder, name, parts)
 
     def open(self, path: str) -> BinaryIO:
         """A file for reading. Pipes and devices are refused: reading them might never end."""
@@ -69,10 +69,8 @@ class LocalFiles:
     def save(self, path: str, chunks: Iterator[bytes]) -> int:
         """Write a file whole or not at all, and return its size in bytes. A link of that name is replaced."""
         with self._parent(split(path, new=True), path) as (folder, name):
-            _clean(folder)
-            with suppress(FileNotFoundError):
-                if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                    raise IsADirectoryError(errno.EISDIR, path)
+            clean(folder)
+            self._refuse_folder(folder, name, path)
             temporary = TEMPORARY + secrets.token_hex(8)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
@@ -102,11 +100,13 @@ class LocalFiles:
             self._parent(split(destination, new=True), destination) as (to_folder, to_name),
         ):
             result = _libc.renameat2(from_folder, os.fsencode(from_name), to_folder, os.fsencode(to_name), _NO_REPLACE)
-            if result < 0:
-                number = ctypes.get_errno()
-                if number == errno.EINVAL and split(destination)[: len(split(source))] == split(source):
-                    message = f"{source} cannot be moved into itself."
-                    raise CloudError("PathNotAllowed", message, "Choose a folder outside it.", permanent=True)
+            number = ctypes.get_errno() if result < 0 else 0
+            if number == errno.EINVAL:
+                number = _renamed_on_nfs(from_folder, from_name, to_folder, to_name)
+            if number == errno.EINVAL:
+                message = f"{source} cannot be moved into itself."
+                raise CloudError("PathNotAllowed", message, "Choose a folder outside it.", permanent=True)
+            if number:
                 raise explained(OSError(number, os.strerror(number)), destination if number == errno.EEXIST else source)
 
     def delete(self, path: str) -> None:
@@ -114,6 +114,11 @@ class LocalFiles:
         with self._parent(split(path), path) as (folder, name):
             os.stat(name, dir_fd=folder, follow_symlinks=False)
             remove_tree(folder, name)
+
+    def _refuse_folder(self, folder: int, name: str, path: str) -> None:
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise IsADirectoryError(errno.EISDIR, path)
 
     @contextmanager
     def _folder(self, parts: Sequence[str], path: str) -> Iterator[int]:
@@ -138,6 +143,26 @@ class LocalFiles:
             raise _not_allowed(path, "it is the filesystem itself")
         with self._folder(parts[:-1], path) as folder:
             yield folder, parts[-1]
+
+
+def _renamed_on_nfs(from_folder: int, from_name: str, to_folder: int, to_name: str) -> int:
+    """Rename without replacing where the filesystem cannot do both at once, as NFS: a file gets its second name before
+    it loses the first, a folder takes the place of an empty one of ours. Returns the number of the error, or 0."""
+    try:
+        if stat.S_ISDIR(os.stat(from_name, dir_fd=from_folder, follow_symlinks=False).st_mode):
+            os.mkdir(to_name, dir_fd=to_folder)
+            try:
+                os.rename(from_name, to_name, src_dir_fd=from_folder, dst_dir_fd=to_folder)
+            except OSError:
+                with suppress(OSError):
+                    os.rmdir(to_name, dir_fd=to_folder)
+                raise
+        else:
+            os.link(from_name, to_name, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
+            os.unlink(from_name, dir_fd=from_folder)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
 
 
 def split(path: str, *, new: bool = False) -> list[str]:
@@ -178,7 +203,8 @@ def explained(error: OSError, path: str) -> CloudError:
     return CloudError(code, f"{shown} {message}.", hint, permanent=code != "DiskFull")
 
 
-def _entry(folder: int, name: str, parts: Sequence[str]) -> FileEntry:
+def entry_of(folder: int, name: str, parts: Sequence[str]) -> FileEntry:
+    """One entry of an open folder; ``parts`` are the components of its path."""
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     mode = status.st_mode
     kind = "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
@@ -187,7 +213,7 @@ def _entry(folder: int, name: str, parts: Sequence[str]) -> FileEntry:
     return FileEntry(shown[-1] if shown else "", "/".join(shown), kind, status.st_size, modified)
 
 
-def _clean(folder: int) -> None:
+def clean(folder: int) -> None:
     """Remove what uploads that were killed left here."""
     for name in os.listdir(folder):
         if name.startswith(TEMPORARY):

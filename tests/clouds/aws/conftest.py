@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clouds.aws import shim_lambda
 from tests.clouds.aws.cloud import Aws, running
 
 
@@ -25,4 +26,5 @@ def aws(moto: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "portal")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "portal")
     moto.reset()
+    shim_lambda.FUNCTIONS.forget()
     return moto

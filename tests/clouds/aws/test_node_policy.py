@@ -183,7 +183,7 @@ def test_what_differs_is_named(aws: Aws, configuration: Configuration) -> None:
     say(aws, configuration, document)
     check = found(aws, configuration)
     assert not check.passed
-    for words in ("SystemsManager is not as it should be", "Decrypt is missing", "statement 9 is too much"):
+    for words in ("SystemsManager is not as it should be", "Decrypt is missing", "statement 8 is too much"):
         assert words in check.detail
     assert configuration.node_policy_name in check.hint
 

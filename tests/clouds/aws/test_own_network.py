@@ -72,7 +72,9 @@ def test_a_workspace_in_it_makes_no_network_and_leaves_it_as_it_was(world: World
         "keys": 1,
         "aliases": 1,
         "parameters": 1,
-        "roles": 1,
+        "roles": 2,
+        "functions": 1,
+        "interfaces of functions": 2,
         "profiles": 1,
     }
     efs = world.aws.administrator().client("efs")

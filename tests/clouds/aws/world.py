@@ -83,8 +83,8 @@ class MortalSession(Session):
 
     fate: Fate
 
-    def client(self, service: str) -> Client:
-        client = super().client(service)
+    def client(self, service: str, patience: float | None = None) -> Client:
+        client = super().client(service, patience)
         return MortalClient(service, client.inner, self.fate)
 
 
@@ -203,5 +203,7 @@ def census(region: str, account: str = CUSTOMER) -> Counter[str]:
     )
     found["parameters"] = len(backend("ssm")._parameters)
     found["roles"] = len(iam.roles)
+    found["interfaces of functions"] = sum("Lambda" in str(each.description) for each in ec2.enis.values())
+    found["functions"] = len(backend("lambda").list_functions())
     found["profiles"] = len(iam.instance_profiles)
     return found
