@@ -70,10 +70,11 @@ def warm_cluster(file: str, code: str) -> Iterator[Warm]:
             from clusters.services import ACTIONS
             from tests.factories import PASSWORD, actor, make_organization, make_user
             from workspaces import services as workspaces
+            from workspaces.services_configurations import create_local_configuration
 
             alice = make_user("alice")
             organization = make_organization(alice)
-            configuration = workspaces.create_local_configuration(
+            configuration = create_local_configuration(
                 actor=actor(alice), organization=organization, name="This machine", directory=""
             )
             workspace = workspaces.create_workspace(

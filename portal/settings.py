@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
@@ -310,6 +311,28 @@ PORTAL_LOCAL_DISK_RESERVE = None if _reserve is None else int(_reserve) << 20
 PORTAL_LOCAL_LOG_LIMIT = int(os.environ.get("PORTAL_LOCAL_LOG_LIMIT", "2048")) << 20
 PORTAL_LOCAL_ROOTS = [Path(path) for path in names("PORTAL_LOCAL_ROOTS", str(PORTAL_HOME / "local"))]
 PORTAL_MACHINE_ROOT = Path(os.environ.get("PORTAL_MACHINE_ROOT", PORTAL_HOME / "machine"))
+
+# --- the AWS cloud --------------------------------------------------------------------------------------------------
+
+PORTAL_AWS_ENDPOINT = os.environ.get("PORTAL_AWS_ENDPOINT", "").rstrip("/")
+"""What stands for AWS instead of its own addresses."""
+PORTAL_AWS = flag("PORTAL_AWS", bool(PORTAL_AWS_ENDPOINT))
+"""Whether cloud configurations on AWS can be made."""
+PORTAL_AWS_ACCOUNT = os.environ.get("PORTAL_AWS_ACCOUNT", "")
+"""The portal's own account, to which customers lend their role. Without it, AWS is asked."""
+PORTAL_AWS_TEMPLATE_URL = os.environ.get("PORTAL_AWS_TEMPLATE_URL", "")
+"""Where in S3 the operator published what ``manage.py aws_template`` prints."""
+if PORTAL_AWS_ENDPOINT and not re.fullmatch(r"https?://[^/\s@]+", PORTAL_AWS_ENDPOINT):
+    raise ImproperlyConfigured("PORTAL_AWS_ENDPOINT is an address such as http://127.0.0.1:5000, without a path.")
+if PORTAL_AWS_ACCOUNT and not re.fullmatch(r"\d{12}", PORTAL_AWS_ACCOUNT, re.ASCII):
+    raise ImproperlyConfigured("PORTAL_AWS_ACCOUNT is the twelve digits of the portal's own AWS account.")
+if PORTAL_AWS_TEMPLATE_URL and not re.fullmatch(
+    r"https://[a-z0-9.-]+\.amazonaws\.com/[^\s?#]+", PORTAL_AWS_TEMPLATE_URL
+):
+    raise ImproperlyConfigured(
+        "PORTAL_AWS_TEMPLATE_URL has to be an object in S3 (https://BUCKET.s3.REGION.amazonaws.com/NAME): AWS opens no "
+        "other templates."
+    )
 
 # --- what people may have the portal reach ----------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from accounts.tokens import hash_of, new_client_id
 from billing.models import MeterPeriod, MeterRecord, Statement, StatementLine, rounded
 from clusters.models import Cluster
 from jobs.models import JobTemplate, Run
+from portal.clouds.aws.configuration import new_external_id
 from portal.crypto import seal
 from workspaces.models import (
     Catalog,
@@ -39,6 +40,7 @@ from workspaces.models import (
     Provider,
     Secret,
     SecretGroup,
+    Way,
     Workspace,
     WorkspaceMembership,
     WorkspaceStatus,
@@ -152,6 +154,20 @@ def make_configuration(organization: Organization, directory: Path | str = "/now
         provider=Provider.LOCAL,
         settings={"directory": str(directory)},
     )
+
+
+def make_aws_configuration(organization: Organization, **fields: Any) -> CloudConfiguration:
+    """A cloud configuration on AWS that is READY, unless ``fields`` says otherwise; unchecked."""
+    known = {"region": "us-east-2", "bucket": "metadata", "table": "locks"}
+    values: dict[str, Any] = {
+        "name": f"AWS {next(_count)}",
+        "provider": Provider.AWS,
+        "way": Way.MANUAL,
+        "external_id": new_external_id(),
+        "settings": {**known, "role_arn": "arn:aws:iam::222222222222:role/BodoPlatformUser"},
+        **fields,
+    }
+    return CloudConfiguration.objects.create(organization=organization, **values)
 
 
 def make_workspace(

@@ -14,8 +14,10 @@ class WorkspacesConfig(AppConfig):
         from portal import reconcile
         from workspaces import membership
         from workspaces.reconcile import WorkspaceMachine
+        from workspaces.reconcile_configurations import ConfigurationMachine
 
         reconcile.register(WorkspaceMachine())
+        reconcile.register(ConfigurationMachine())
         hooks.membership_ended.append(membership.membership_ended)
         hooks.invitation_accepted.append(membership.invitation_accepted)
         hooks.organization_in_use.append(membership.in_use)

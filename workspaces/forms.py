@@ -12,18 +12,6 @@ from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
 
 
-class ConfigurationForm(forms.Form):
-    """A LOCAL cloud configuration."""
-
-    name = NameField(label="Name")
-    directory = forms.CharField(
-        required=False,
-        max_length=1000,
-        label="Directory",
-        help_text="Where on this machine clusters and files live. Leave it empty for a directory of its own.",
-    )
-
-
 class WorkspaceForm(forms.Form):
     """A new workspace."""
 
@@ -33,7 +21,7 @@ class WorkspaceForm(forms.Form):
 
     def __init__(self, *args: Any, organization: Organization, **options: Any) -> None:
         super().__init__(*args, **options)
-        configurations = CloudConfiguration.objects.in_organization(organization)
+        configurations = CloudConfiguration.objects.in_organization(organization).ready()
         chosen = self.fields["cloud_configuration"]
         assert isinstance(chosen, forms.ModelChoiceField)
         chosen.queryset = configurations

@@ -2,15 +2,43 @@
 
 from django.urls import path
 
-from workspaces import views, views_catalogs, views_files, views_members, views_secrets, views_tokens
+from workspaces import (
+    views,
+    views_catalogs,
+    views_configurations,
+    views_files,
+    views_members,
+    views_secrets,
+    views_tokens,
+)
 
 app_name = "workspaces"
 urlpatterns = [
-    path("o/<uuid:organization>/configurations/", views.configurations, name="configurations"),
-    path("o/<uuid:organization>/configurations/new/", views.configuration_new, name="configuration_new"),
+    path("o/<uuid:organization>/configurations/", views_configurations.configurations, name="configurations"),
+    path("o/<uuid:organization>/configurations/new/", views_configurations.configuration_new, name="configuration_new"),
+    path(
+        "o/<uuid:organization>/configurations/new/aws/",
+        views_configurations.configuration_new_aws,
+        name="configuration_new_aws",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/",
+        views_configurations.configuration,
+        name="configuration",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/check/",
+        views_configurations.configuration_check,
+        name="configuration_check",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/policy/",
+        views_configurations.configuration_policy,
+        name="configuration_policy",
+    ),
     path(
         "o/<uuid:organization>/configurations/<uuid:configuration>/delete/",
-        views.configuration_delete,
+        views_configurations.configuration_delete,
         name="configuration_delete",
     ),
     path("o/<uuid:organization>/workspaces/", views.workspaces, name="list"),

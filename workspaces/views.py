@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 
 from accounts.access import OrganizationRequest, organization_view
 from accounts.audit import actor_of
@@ -17,63 +15,20 @@ from accounts.models import Organization
 from accounts.permissions import WORKSPACE_ADMINS_BY_ROLE, Perm
 from accounts.sessions import still
 from portal import events
-from portal.clouds.base import Check, CloudError
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
-from workspaces import hooks, services
+from workspaces import services
 from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
-from workspaces.forms import ConfigurationForm, WorkspaceForm, WorkspaceSettingsForm
-from workspaces.models import CloudConfiguration, Workspace, WorkspaceStatus
+from workspaces.forms import WorkspaceForm, WorkspaceSettingsForm
+from workspaces.models import CloudConfiguration, Workspace
 
-
-@organization_view(Perm.ORG_VIEW)
-def configurations(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """The connected clouds."""
-    rows = CloudConfiguration.objects.in_organization(organization).annotate(
-        workspace_count=Count("workspaces", filter=~Q(workspaces__status=WorkspaceStatus.TERMINATED))
-    )
-    context = {"nav": "configurations", "configurations": rows, "more_pages": hooks.configuration_pages}
-    return render(request, "workspaces/configurations.html", context)
-
-
-@organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
-def configuration_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """VALIDATE shows the named checks; CREATE makes the configuration."""
-    form = ConfigurationForm(posted(request), initial={"name": "This machine"})
-    checks: list[Check] | None = None
-    if request.method == "POST" and form.is_valid():
-        values = form.cleaned_data
-        try:
-            checks = services.validate_local(directory=values["directory"])
-            if request.POST.get("action") == "create":
-                services.create_local_configuration(
-                    actor=actor_of(request),
-                    organization=organization,
-                    name=values["name"],
-                    directory=values["directory"],
-                )
-                messages.success(request, f"The cloud configuration {values['name']} is ready to use.")
-                return done(request, "workspaces:configurations", organization.pk)
-        except UserError as error:
-            add_error(form, error, {"NameTaken": "name", "DirectoryNotAllowed": "directory"})
-        except CloudError as error:
-            form.add_error(None, f"{error.message} {error.hint}")
-    return form_response(request, "workspaces/configuration_new.html", form, nav="configurations", checks=checks)
-
-
-def add_error(form: Any, error: UserError, fields: dict[str, str]) -> None:
-    """Put a refusal beside the field it is about."""
-    form.add_error(fields.get(error.code), f"{error.message} {error.hint}".strip())
-
-
-@organization_view(Perm.CLOUD_MANAGE, ("POST",))
-def configuration_delete(request: OrganizationRequest, organization: Organization, configuration: UUID) -> HttpResponse:
-    """Forget a configuration that nothing stands on."""
-    row = get_object_or_404(CloudConfiguration.objects.in_organization(organization), pk=configuration)
-    services.delete_configuration(actor=actor_of(request), configuration=row)
-    messages.success(request, f"The cloud configuration {row.name} is deleted.")
-    return done(request, "workspaces:configurations", organization.pk)
+BESIDE = {
+    "NameTaken": "name",
+    "ConfigurationGone": "cloud_configuration",
+    "ConfigurationNotReady": "cloud_configuration",
+}
+"""Beside which field a refusal of a new workspace stands."""
 
 
 @organization_view(Perm.ORG_VIEW)
@@ -98,8 +53,13 @@ def workspace_new(request: OrganizationRequest, organization: Organization) -> H
             services.create_workspace(actor=actor_of(request), organization=organization, **form.cleaned_data)
             return done(request, "workspaces:list", organization.pk)
         except UserError as error:
-            add_error(form, error, {"NameTaken": "name", "ConfigurationGone": "cloud_configuration"})
+            add_error(form, error, BESIDE)
     return form_response(request, "workspaces/new.html", form, nav="workspaces")
+
+
+def add_error(form: Any, error: UserError, fields: dict[str, str]) -> None:
+    """Put a refusal beside the field it is about."""
+    form.add_error(fields.get(error.code), f"{error.message} {error.hint}".strip())
 
 
 @workspace_view(Perm.WS_VIEW, ready=False)

@@ -35,7 +35,7 @@ from tests.billing.alarms_world import in_a_minute, make_alarm, make_endpoint, p
 from tests.factories import actor, make_configuration, make_organization, make_user
 from tests.fakes import Clock, FakeCloud, Workers
 from tests.mailbox import delivered
-from workspaces import services as workspaces
+from workspaces import services_configurations as workspaces
 from workspaces.models import CloudConfiguration
 
 FORM = {"name": "Big bill", "topic": "bills", "threshold": "8", "period_minutes": "5", "emails": "Ada@Example.org"}

@@ -59,6 +59,7 @@ from tests.factories import (  # noqa: E402
 )
 from workspaces import services as workspaces  # noqa: E402
 from workspaces.models import Workspace, WorkspaceStatus  # noqa: E402
+from workspaces.services_configurations import create_local_configuration  # noqa: E402
 
 LONG = "საქართველოსგრძელისახელი" * 5
 LONG = LONG[:100]
@@ -96,9 +97,7 @@ def _tenant(number: int) -> tuple[User, Workspace]:
 
 def _workspace(owner: User, organization: Organization, name: str) -> Workspace:
     who = actor(owner)
-    configuration = workspaces.create_local_configuration(
-        actor=who, organization=organization, name="This machine", directory=""
-    )
+    configuration = create_local_configuration(actor=who, organization=organization, name="This machine", directory="")
     return workspaces.create_workspace(
         actor=who, organization=organization, name=name, cloud_configuration=configuration, region="local"
     )

@@ -155,6 +155,10 @@ ROUTES: dict[str, Route] = {
     "accounts:events": Route(stream=True),
     "workspaces:configurations": Route(),
     "workspaces:configuration_new": Route(MANAGERS, form={"name": "Here", "directory": "", "action": "create"}),
+    "workspaces:configuration_new_aws": Route(MANAGERS, form={"name": "There", "region": "us-east-2", "way": "MANUAL"}),
+    "workspaces:configuration": Route(MANAGERS, form={"action": "validate"}),
+    "workspaces:configuration_check": Route(MANAGERS, get=False, form={}),
+    "workspaces:configuration_policy": Route(MANAGERS),
     "workspaces:configuration_delete": Route(MANAGERS, get=False, form={}),
     "workspaces:list": Route(),
     "workspaces:new": Route(

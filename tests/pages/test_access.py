@@ -85,6 +85,8 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             (tenants.lab.files / "job.py").write_text("print(1)\n")
             expected = {"POST workspaces:configuration_delete": 409, "POST workspaces:delete": 409}
             expected |= {"POST accounts:unlock": 409}  # they are not locked
+            expected |= {"POST workspaces:configuration_new_aws": 422}  # not offered here
+            expected |= {"POST workspaces:configuration": 409}  # there is nothing to set up
             expected |= {"POST accounts:token_new": 200, "POST workspaces:token_new": 200}  # the secret, shown once
             expected |= {"POST workspaces:files_upload": 422, "POST workspaces:files_edit": 422}
             expected |= {f"POST accounts:invitation_{verb}": 403 for verb in ("accept", "decline")}  # of another

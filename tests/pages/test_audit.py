@@ -36,7 +36,6 @@ from tests.factories import (
     add_to_organization,
     add_to_workspace,
     make_authenticator,
-    make_configuration,
     make_invitation,
     make_organization,
     make_session,
@@ -46,6 +45,7 @@ from tests.factories import (
 )
 from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
+from tests.workspaces import writes_configurations as configurations
 from workspaces import services as workspaces
 from workspaces import services_catalogs as catalogs
 from workspaces import services_members as members
@@ -275,14 +275,6 @@ WRITES: dict[str, tuple[str, Write]] = {
         "marketplace_subscription.release",
         lambda t, by: services_marketplace.release(**by, organization=_subscribed(t)),
     ),
-    "workspaces.services.create_local_configuration": (
-        "cloud_configuration.create",
-        lambda t, by: workspaces.create_local_configuration(**by, organization=t.acme, name="New", directory=""),
-    ),
-    "workspaces.services.delete_configuration": (
-        "cloud_configuration.delete",
-        lambda t, by: workspaces.delete_configuration(**by, configuration=make_configuration(t.acme)),
-    ),
     "workspaces.services.create_workspace": (
         "workspace.create",
         lambda t, by: workspaces.create_workspace(
@@ -421,6 +413,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     **single_sign_on.WRITES,
     **alarms.WRITES,
     **budgets.WRITES,
+    **configurations.WRITES,
 }
 
 
@@ -438,7 +431,8 @@ MAKES_ITS_OWN = (
     *single_sign_on.MAKES_ITS_OWN,
     *alarms.MAKES_ITS_OWN,
     *budgets.MAKES_ITS_OWN,
-    *("delete_configuration", "delete_workspace"),
+    *configurations.MAKES_ITS_OWN,
+    "delete_workspace",
     *(
         "lock_user",
         "unlock_user",

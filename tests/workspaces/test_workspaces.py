@@ -13,7 +13,7 @@ from billing.models import Alarm
 from portal.errors import UserError
 from tests.factories import actor, make_configuration, make_organization
 from tests.pages.world import Tenants
-from workspaces import services
+from workspaces import services, services_configurations
 from workspaces.models import CloudConfiguration, Workspace
 
 
@@ -77,7 +77,7 @@ def test_a_configuration_with_workspaces_stays(tenants: Tenants, owner: Client) 
 def test_a_configuration_deleted_meanwhile_is_said(tenants: Tenants) -> None:
     """The form saw it; the service looks again, under a lock."""
     gone = make_configuration(tenants.acme)
-    services.delete_configuration(actor=actor(), configuration=gone)
+    services_configurations.delete_configuration(actor=actor(), configuration=gone)
     with pytest.raises(UserError, match="ConfigurationGone"):
         services.create_workspace(
             actor=actor(), organization=tenants.acme, name="New", cloud_configuration=gone, region="local"
@@ -98,7 +98,7 @@ def test_a_foreign_configuration_is_not_taken_by_the_service_either(tenants: Ten
 def test_two_tenants_never_get_one_directory(tenants: Tenants, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both asked at once: the first look sees it free, the one under the lock does not."""
     directory = str(tmp_path / "shared")
-    original = services._refuse_taken
+    original = services_configurations._refuse_taken
     looks: list[Path] = []
 
     def first_look_is_blind(path: Path) -> None:
@@ -108,9 +108,11 @@ def test_two_tenants_never_get_one_directory(tenants: Tenants, tmp_path: Path, m
         else:
             original(path)
 
-    monkeypatch.setattr(services, "_refuse_taken", first_look_is_blind)
+    monkeypatch.setattr(services_configurations, "_refuse_taken", first_look_is_blind)
     with pytest.raises(UserError, match="used by another cloud configuration"):
-        services.create_local_configuration(actor=actor(), organization=tenants.acme, name="New", directory=directory)
+        services_configurations.create_local_configuration(
+            actor=actor(), organization=tenants.acme, name="New", directory=directory
+        )
     assert CloudConfiguration.objects.filter(settings__directory=directory).count() == 1
 
 

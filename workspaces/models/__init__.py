@@ -1,7 +1,14 @@
 """The tables of the workspaces app, a module for each subject."""
 
 from workspaces.models.catalogs import Catalog, CatalogKind, CatalogQuerySet
-from workspaces.models.clouds import CloudConfiguration, CloudConfigurationQuerySet, Provider
+from workspaces.models.clouds import (
+    CONFIGURATION_TRANSITIONS,
+    CloudConfiguration,
+    CloudConfigurationQuerySet,
+    ConfigurationStatus,
+    Provider,
+    Way,
+)
 from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
     TRANSITIONS,
@@ -13,17 +20,20 @@ from workspaces.models.workspaces import (
 )
 
 __all__ = [
+    "CONFIGURATION_TRANSITIONS",
     "TRANSITIONS",
     "Catalog",
     "CatalogKind",
     "CatalogQuerySet",
     "CloudConfiguration",
     "CloudConfigurationQuerySet",
+    "ConfigurationStatus",
     "Provider",
     "Secret",
     "SecretGroup",
     "SecretGroupQuerySet",
     "SecretQuerySet",
+    "Way",
     "Workspace",
     "WorkspaceMembership",
     "WorkspaceMembershipQuerySet",

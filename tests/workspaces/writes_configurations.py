@@ -1,0 +1,84 @@
+"""Each write to cloud configurations as the audit log must tell it; see ``tests/pages/test_audit.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from django.test import override_settings
+
+from portal.clouds.aws.session import Keys
+from portal.clouds.base import Check
+from tests.factories import make_aws_configuration, make_configuration
+from tests.pages.world import Tenants
+from workspaces import services_configurations as configurations
+from workspaces.models import CloudConfiguration
+
+MADE = {"region": "us-east-2", "bucket": "metadata", "table": "locks", "role_arn": "arn:aws:iam::222222222222:role/R"}
+KEYS = Keys("AKIANOTINANYLOG00000", "not-in-any-log-0123456789abcdef0123456789")
+
+
+class Good:
+    """An account in which all is well."""
+
+    def check(self) -> list[Check]:
+        return [Check("Role", True, "AWS lends it.")]
+
+
+def _good(write: Callable[..., object], **given: Any) -> object:
+    with patch("workspaces.services_configurations.aws_cloud", lambda _: Good()):
+        return write(**given)
+
+
+def _new(t: Tenants, way: str, **fields: Any) -> CloudConfiguration:
+    return make_aws_configuration(t.acme, way=way, status="SETUP", settings={"region": "us-east-2"}, **fields)
+
+
+def _create(**given: Any) -> CloudConfiguration:
+    with override_settings(PORTAL_AWS=True):
+        return configurations.create_aws_configuration(**given)
+
+
+WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
+    "workspaces.services_configurations.create_local_configuration": (
+        "cloud_configuration.create",
+        lambda t, by: configurations.create_local_configuration(**by, organization=t.acme, name="New", directory=""),
+    ),
+    "workspaces.services_configurations.create_aws_configuration": (
+        "cloud_configuration.create",
+        lambda t, by: _create(**by, organization=t.acme, name="New", region="us-east-2", way="MANUAL"),
+    ),
+    "workspaces.services_configurations.validate_by_hand": (
+        "cloud_configuration.validate",
+        lambda t, by: _good(configurations.validate_by_hand, **by, configuration=_new(t, "MANUAL"), values=MADE),
+    ),
+    "workspaces.services_configurations.connect_by_hand": (
+        "cloud_configuration.connect",
+        lambda t, by: _good(configurations.connect_by_hand, **by, configuration=_new(t, "MANUAL"), values=MADE),
+    ),
+    "workspaces.services_configurations.validate_configuration": (
+        "cloud_configuration.validate",
+        lambda t, by: _good(configurations.validate_configuration, **by, configuration=make_aws_configuration(t.acme)),
+    ),
+    "workspaces.services_configurations.connect_with_keys": (
+        "cloud_configuration.connect",
+        lambda t, by: configurations.connect_with_keys(**by, configuration=_new(t, "KEYS"), keys=KEYS),
+    ),
+    "workspaces.services_configurations.connect_by_stack": (
+        "cloud_configuration.connect",
+        lambda t, by: configurations.connect_by_stack(**by, configuration=_new(t, "STACK"), account="222222222222"),
+    ),
+    "workspaces.services_configurations.delete_configuration": (
+        "cloud_configuration.delete",
+        lambda t, by: configurations.delete_configuration(**by, configuration=make_configuration(t.acme)),
+    ),
+}
+
+MAKES_ITS_OWN = tuple(
+    f"services_configurations.{name}"
+    for name in (
+        *("validate_by_hand", "connect_by_hand", "validate_configuration", "connect_with_keys", "connect_by_stack"),
+        "delete_configuration",
+    )
+)
