@@ -7,7 +7,7 @@ of the customer's AWS organization. Nothing is made to find out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from portal.clouds.aws.configuration import Configuration, refuse_misspelt
@@ -15,6 +15,7 @@ from portal.clouds.aws.errors import AwsError
 from portal.clouds.aws.grants import Grant
 from portal.clouds.aws.node_policy import differences
 from portal.clouds.aws.permissions import GRANTS, circumstances, samples
+from portal.clouds.aws.quotas import FAMILIES, Quota, check_quota, workspace_quotas
 from portal.clouds.aws.session import Role, Session, assume
 from portal.clouds.base import Check, CloudError
 
@@ -24,27 +25,16 @@ _LISTS = {"aws:TagKeys": "stringList"}
 """Keys of conditions that have several values."""
 
 
-@dataclass(frozen=True)
-class Quota:
-    """A limit of an account, by the codes of Service Quotas, and how much of it a first workspace needs."""
-
-    name: str
-    service: str
-    code: str
-    needed: int
-    used: Callable[[Session], int]
-
-
 QUOTAS = (
-    Quota("VPCs", "vpc", "L-F678F1CE", 1, lambda s: len(list(s.client("ec2").pages("describe_vpcs", "Vpcs")))),
-    Quota("Elastic IPs", "ec2", "L-0263D0A3", 1, lambda s: len(s.client("ec2").describe_addresses()["Addresses"])),
-    Quota("vCPUs of standard On-Demand instances", "ec2", "L-1216C47A", 4, lambda s: 0),
+    *workspace_quotas("")[:2],
+    Quota("vCPUs of standard On-Demand instances", "ec2", FAMILIES[0].on_demand, 4, lambda session: 0),
 )
+"""What a first workspace and the smallest cluster need."""
 
 
 def check(configuration: Configuration, endpoint: str = "") -> list[Check]:
     """All checks, up to the first that makes the others pointless."""
-    found = _Found()
+    found = Found()
     if not found.ask("Names", lambda: refuse_misspelt(configuration), "They can be names of a role, bucket and table."):
         return found.checks
     if not _role(found, configuration, endpoint):
@@ -52,14 +42,16 @@ def check(configuration: Configuration, endpoint: str = "") -> list[Check]:
     session = Session(configuration.region, role=configuration.role, endpoint=endpoint)
     _bucket(found, session, configuration)
     _table(found, session, configuration)
-    _node_policy(found, session, configuration)
+    check_node_policy(found, session, configuration)
     _permissions(found, session, configuration)
-    _quotas(found, session)
+    found.checks += [check_quota(session, quota) for quota in QUOTAS]
     return found.checks
 
 
 @dataclass
-class _Found:
+class Found:
+    """The checks so far."""
+
     checks: list[Check] = field(default_factory=list)
 
     def add(self, name: str, passed: bool, detail: str, hint: str = "") -> None:
@@ -77,7 +69,7 @@ class _Found:
         return True
 
 
-def _role(found: _Found, configuration: Configuration, endpoint: str) -> bool:
+def _role(found: Found, configuration: Configuration, endpoint: str) -> bool:
     region, arn = configuration.region, configuration.role_arn
 
     def lend() -> object:
@@ -102,7 +94,7 @@ def _role(found: _Found, configuration: Configuration, endpoint: str) -> bool:
     return True
 
 
-def _bucket(found: _Found, session: Session, configuration: Configuration) -> None:
+def _bucket(found: Found, session: Session, configuration: Configuration) -> None:
     s3, name = session.client("s3"), configuration.bucket
     mine = {"Bucket": name, "ExpectedBucketOwner": configuration.account}
     try:
@@ -130,7 +122,7 @@ def _bucket(found: _Found, session: Session, configuration: Configuration) -> No
         found.checks.append(Check("Bucket settings", False, error.message, error.hint))
 
 
-def _closed(found: _Found, session: Session, configuration: Configuration) -> None:
+def _closed(found: Found, session: Session, configuration: Configuration) -> None:
     s3 = session.client("s3")
     mine = {"Bucket": configuration.bucket, "ExpectedBucketOwner": configuration.account}
     try:
@@ -145,7 +137,7 @@ def _closed(found: _Found, session: Session, configuration: Configuration) -> No
     found.add("Bucket not public", not open_ones, detail, hint)
 
 
-def _table(found: _Found, session: Session, configuration: Configuration) -> None:
+def _table(found: Found, session: Session, configuration: Configuration) -> None:
     try:
         table = session.client("dynamodb").describe_table(TableName=configuration.table)["Table"]
     except AwsError as error:
@@ -165,7 +157,7 @@ def _table(found: _Found, session: Session, configuration: Configuration) -> Non
     found.add("Table key", right, detail, hint)
 
 
-def _node_policy(found: _Found, session: Session, configuration: Configuration) -> None:
+def check_node_policy(found: Found, session: Session, configuration: Configuration) -> None:
     """What bounds all machines has to be there, and to say neither less nor more than they need."""
     iam, name, arn = session.client("iam"), configuration.node_policy_name, configuration.node_policy_arn
     try:
@@ -181,33 +173,39 @@ def _node_policy(found: _Found, session: Session, configuration: Configuration) 
     found.add("Node policy", not wrong, detail, hint)
 
 
-def _permissions(found: _Found, session: Session, configuration: Configuration) -> None:
-    """One check for each grant. Grants over the same resources are asked about with one call."""
-    together: dict[tuple[str, ...], list[Grant]] = defaultdict(list)
+def _permissions(found: Found, session: Session, configuration: Configuration) -> None:
+    """One check for each grant."""
+    try:
+        missing = lacking(session, configuration, GRANTS)
+    except AwsError as error:
+        hint = f"{error.hint} Without it, nobody can tell which other permissions are missing."
+        found.checks.append(Check("Permissions", False, error.message, hint))
+        return
     for grant in GRANTS:
-        together[tuple(samples(grant, configuration))].append(grant)
-    missing: set[tuple[tuple[str, ...], str]] = set()
-    for resources, grants in together.items():
-        actions = [action for grant in grants for action in grant.actions]
-        context: dict[str, str] = {}
-        for grant in grants:
-            context |= circumstances(grant, configuration)
-        try:
-            refused = _not_allowed(session, configuration, actions, resources, context)
-            missing |= {(resources, action) for action in refused}
-        except AwsError as error:
-            hint = f"{error.hint} Without it, nobody can tell which other permissions are missing."
-            found.checks.append(Check("Permissions", False, error.message, hint))
-            return
-    for grant in GRANTS:
-        where = tuple(samples(grant, configuration))
-        lacking = [action for action in grant.actions if (where, action) in missing]
-        detail = f"Missing: {', '.join(lacking)}." if lacking else f"{len(grant.actions)} actions are allowed."
+        names = missing[grant.name]
+        detail = f"Missing: {', '.join(names)}." if names else f"{len(grant.actions)} actions are allowed."
         hint = (
             "Paste the policy that the portal offers into the role again. Where it is there, look for a permissions "
             "boundary of the role or a service control policy of your AWS organization."
         )
-        found.add(f"Permission to {grant.purpose}", not lacking, detail, hint)
+        found.add(f"Permission to {grant.purpose}", not names, detail, hint)
+
+
+def lacking(session: Session, configuration: Configuration, grants: Sequence[Grant]) -> dict[str, list[str]]:
+    """The actions that the role may not do, of each grant by its name. Grants over the same resources are asked about
+    with one call. Raises AwsError."""
+    together: dict[tuple[str, ...], list[Grant]] = defaultdict(list)
+    for grant in grants:
+        together[tuple(samples(grant, configuration))].append(grant)
+    missing: dict[str, list[str]] = {}
+    for resources, asked in together.items():
+        actions = [action for grant in asked for action in grant.actions]
+        context: dict[str, str] = {}
+        for grant in asked:
+            context |= circumstances(grant, configuration)
+        refused = _not_allowed(session, configuration, actions, resources, context)
+        missing |= {grant.name: [action for action in grant.actions if action in refused] for grant in asked}
+    return missing
 
 
 def _not_allowed(
@@ -230,18 +228,3 @@ def _not_allowed(
         ContextEntries=entries,
     )
     return {str(each["EvalActionName"]) for each in results if each["EvalDecision"] != "allowed"}
-
-
-def _quotas(found: _Found, session: Session) -> None:
-    for quota in QUOTAS:
-        name = f"Quota: {quota.name}"
-        try:
-            answer = session.client("service-quotas").get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
-            limit, used = int(answer["Quota"]["Value"]), quota.used(session)
-        except AwsError as error:
-            # No reason to refuse an account: making something will tell.
-            found.checks.append(Check(name, True, f"AWS does not say ({error.message})", "Look under Service Quotas."))
-            continue
-        detail = f"{limit} allowed, {used} used, {quota.needed} needed." if used else f"{limit} allowed."
-        hint = f"Ask AWS for more in its console under Service Quotas (code {quota.code}), or remove something."
-        found.add(name, limit - used >= quota.needed, detail, hint)

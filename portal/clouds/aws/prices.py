@@ -55,7 +55,7 @@ def hourly(session: Session, region: str, instance_type: str, spot: bool) -> Dec
     if until > time.monotonic():
         return price
     try:
-        price = _spot(session, instance_type) if spot else _on_demand(session, region, instance_type)
+        price = spot_price(session, instance_type) if spot else _on_demand(session, region, instance_type)
     except CloudError:
         price = None
     keep = KEEP_FAILURE_SECONDS if price is None else KEEP_SPOT_SECONDS if spot else KEEP_SECONDS
@@ -114,8 +114,8 @@ def _listed(items: Iterable[str]) -> Iterable[Decimal]:
                     yield price
 
 
-def _spot(session: Session, instance_type: str) -> Decimal | None:
-    """The dearest zone's, so that nobody pays more than was said."""
+def spot_price(session: Session, instance_type: str) -> Decimal | None:
+    """The dearest zone's, so that nobody pays more than was said; None where there is none. Raises CloudError."""
     found = session.client("ec2").describe_spot_price_history(
         InstanceTypes=[instance_type],
         ProductDescriptions=["Linux/UNIX"],

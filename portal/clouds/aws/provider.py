@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from portal.clouds import plan
-from portal.clouds.aws import checks, instance_roles, own_network, types, workspace
+from portal.clouds.aws import checks, doctor, instance_roles, own_network, types, workspace
 from portal.clouds.aws.configuration import REGIONS, Configuration
 from portal.clouds.aws.files import AwsFiles
 from portal.clouds.aws.session import Session
@@ -19,6 +19,7 @@ from portal.clouds.aws.state import Lock, Store
 from portal.clouds.base import (
     Check,
     CloudError,
+    ClusterSpec,
     Failed,
     Features,
     Files,
@@ -60,6 +61,14 @@ class AwsCloud(Lacking):
     def check_network(self, region: str, network: Network) -> Sequence[Check]:
         """Look whether a workspace can be in a network that the customer made. Changes nothing."""
         return own_network.check(self.session(region), network)
+
+    def check_workspace(self, spec: WorkspaceSpec) -> Sequence[Check]:
+        """Look whether a workspace can be made now. Changes nothing."""
+        return doctor.check_workspace(self.session(spec.region), self.configuration, spec)
+
+    def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
+        """Look whether a cluster can be made now. Changes nothing."""
+        return doctor.check_cluster(self.session(spec.workspace.region), self.configuration, spec)
 
     def regions(self) -> Sequence[str]:
         """Those of the guide."""

@@ -217,7 +217,7 @@ def _free_address(gateway: str) -> None:
 
     for regions in get_backend("ec2").values():
         for backend in regions.values():
-            allocations = {each["allocationId"] for each in _addresses_of(backend, gateway)}
+            allocations = {each.get("allocationId") for each in _addresses_of(backend, gateway)} - {None}
             for address in backend.addresses:
                 if address.allocation_id in allocations:
                     address.eni = address.association_id = None
