@@ -379,6 +379,9 @@ class FakeFiles:
     def move(self, source: str, destination: str) -> None:
         self.saved[destination] = self.saved.pop(source)
 
+    def link(self, path: str, name: str) -> str | None:
+        return None
+
     def delete(self, path: str) -> None:
         del self.saved[path]
 

@@ -386,6 +386,14 @@ class Files(Protocol):
         """Delete a file, a link, or a folder with everything in it."""
 
 
+class Outputs(Files, Protocol):
+    """What a process wrote to PORTAL_OUTPUT, for reading."""
+
+    def link(self, path: str, name: str) -> str | None:
+        """An address at which a browser gets a file from the provider itself, for some minutes and without asking who
+        it is, to save it under a name; None where there is none, and the portal has to bring it."""
+
+
 @dataclass(frozen=True)
 class AlarmSpec:
     """What a usage alarm should be. ``id`` is our uuid: what a provider makes is named or tagged by it.
@@ -543,7 +551,7 @@ class Cloud(Protocol):
         """Up to ``limit`` lines from ``offset`` on that hold the text, whatever the case of the letters A to Z. Looks
         through a part of a long log at a time: go on at ``next_offset``."""
 
-    def outputs(self, ref: Ref) -> Files:
+    def outputs(self, ref: Ref) -> Outputs:
         """What a process wrote to PORTAL_OUTPUT, for reading; there as long as its logs."""
 
     def files(self, handle: Handle) -> Files:

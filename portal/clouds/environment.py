@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from portal.clouds.base import CloudError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -22,3 +25,13 @@ def refusal_of(name: str) -> str:
     if RESERVED.match(name):
         return f"{name} is reserved: the platform sets it, or the system's loader reads it."
     return ""
+
+
+def refuse_forbidden(environment: Mapping[str, str]) -> None:
+    """Raise CloudError(EnvironmentNotAllowed) for variables that a job may not be started with."""
+    for name, value in environment.items():
+        if "\0" in value:
+            raise CloudError("EnvironmentNotAllowed", f"The value of {name} holds a NUL character.", permanent=True)
+        refusal = "" if name == CATALOG else refusal_of(name)
+        if refusal:
+            raise CloudError("EnvironmentNotAllowed", refusal, "Remove it from the job's environment.", permanent=True)

@@ -15,6 +15,7 @@ from typing import Any
 from portal.clouds.aws.configuration import Configuration
 from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE, TAGGED, Grant, actions
 from portal.clouds.aws.grants_files import FILES
+from portal.clouds.aws.grants_jobs import JOBS
 from portal.clouds.aws.grants_prices import PRICES
 from portal.clouds.aws.grants_roles import ROLES
 
@@ -165,6 +166,7 @@ GRANTS: tuple[Grant, ...] = (
     Grant("AlarmEndpoints", "take somebody off such a list", actions("sns", "Unsubscribe")),
     *PRICES,
     *FILES,
+    *JOBS,
 )
 
 

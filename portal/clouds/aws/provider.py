@@ -10,24 +10,33 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from portal.clouds import plan
+from portal.clouds import logs, plan
 from portal.clouds.aws import checks, doctor, instance_roles, own_network, types, workspace
 from portal.clouds.aws.configuration import REGIONS, Configuration
 from portal.clouds.aws.files import AwsFiles
+from portal.clouds.aws.jobs import Jobs
+from portal.clouds.aws.run_logs import Logs
+from portal.clouds.aws.run_outputs import Outputs
 from portal.clouds.aws.session import Session
 from portal.clouds.aws.state import Lock, Store
 from portal.clouds.base import (
     Check,
     CloudError,
     ClusterSpec,
+    Exit,
     Failed,
     Features,
     Files,
     Handle,
     InstanceRoleSpec,
     InstanceType,
+    LogChunk,
+    LogMatches,
+    LogStream,
     Network,
     Pending,
+    Process,
+    Ref,
     Settled,
     Step,
     Target,
@@ -53,6 +62,7 @@ class AwsCloud(Lacking):
         self.configuration, self.holder, self.endpoint = configuration, holder, endpoint
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
+        self._jobs, self._logs = Jobs(configuration, self.session), Logs()
 
     def check(self) -> Sequence[Check]:
         """Look whether the account can be used. Changes nothing."""
@@ -101,6 +111,35 @@ class AwsCloud(Lacking):
             message = "The workspace's files are not there yet."
             raise CloudError("FilesNotReady", message, "Wait until the workspace is ready.")
         return AwsFiles(self.session(arn.split(":")[3]), arn)
+
+    def start(self, handle: Handle, process: Process) -> Ref:
+        """Fill the run's mailbox, and tell the head machine."""
+        return self._jobs.start(handle, process)
+
+    def find(self, handle: Handle, process_id: str) -> Ref | None:
+        """Look into the run's mailbox. What has not begun by then never will, unless it is started again."""
+        return self._jobs.find(handle, process_id)
+
+    def poll(self, refs: Sequence[Ref]) -> Sequence[Exit | None]:
+        """Read how the runs ended, and look after those that go on."""
+        return self._jobs.poll(refs)
+
+    def stop(self, handle: Handle, ref: Ref) -> None:
+        """Tell all machines of the cluster."""
+        self._jobs.stop(ref)
+
+    def logs(self, handle: Handle, ref: Ref, stream: LogStream, offset: int, limit: int) -> LogChunk:
+        """Read a log in the bucket. It is there for as long as the bucket has it."""
+        return self._logs.read(self._jobs.box_of(ref), stream, offset, limit)
+
+    def search(self, handle: Handle, ref: Ref, stream: LogStream, text: str, offset: int, limit: int) -> LogMatches:
+        """Read through a log."""
+        box = self._jobs.box_of(ref)
+        return logs.search(lambda at, length: self._logs.read(box, stream, at, length), text, offset, limit)
+
+    def outputs(self, ref: Ref) -> Outputs:
+        """What the run left in the bucket."""
+        return Outputs(self._jobs.box_of(ref))
 
     def session(self, region: str) -> Session:
         """The customer's account in a region."""

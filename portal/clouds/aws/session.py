@@ -66,10 +66,11 @@ class Client:
         return call
 
     def pages(self, name: str, key: str, **arguments: Any) -> Iterator[Any]:
-        """The items of all pages of a listing operation; ``key`` is the name of the list in its answer."""
+        """The items of all pages of a listing operation; ``key`` is the name of the list in its answer, which some
+        services leave out where it is empty."""
         with _translated(self, name):
             for page in self.inner.get_paginator(name).paginate(**arguments):
-                yield from page[key]
+                yield from page.get(key, ())
 
 
 class Session:
@@ -95,7 +96,7 @@ class Session:
                 if self._session is None:
                     self._session = self._new_session()
                 where = {"region_name": _HOMES.get(service, self.region), "endpoint_url": self.endpoint or None}
-                inner = self._session.client(service, **where, config=_config(patience))
+                inner = self._session.client(service, **where, config=_config(service, patience))
                 self._clients[service, patience] = Client(service, inner)
             return self._clients[service, patience]
 
@@ -173,10 +174,12 @@ def _quieten() -> None:
         logger.setLevel(max(logger.level, logging.WARNING))
 
 
-def _config(patience: float) -> Any:
+def _config(service: str, patience: float) -> Any:
     from botocore.config import Config
 
     return Config(
+        # Else links to S3 would be signed in an older way in some regions.
+        **({"signature_version": "s3v4"} if service == "s3" else {}),
         connect_timeout=CONNECT_SECONDS,
         read_timeout=patience,
         retries={"total_max_attempts": 1, "mode": "standard"},

@@ -108,21 +108,9 @@ class Agent:
             run = self.runs.pop(pid, None)
             started = run is not None and (run / "spec.json").exists()  # else its start failed, and may be tried again
             if run is not None and started and not (run / "exit.json").exists():
-                self.end_orphans()
+                burial.end_orphans(self.runs)
                 with contextlib.suppress(OSError):  # a full disk must not end the agent; whoever polls buries it later
                     burial.bury(run)
-
-    def end_orphans(self) -> None:
-        """Kill what came to us from a supervisor that was killed: whatever is below us and below no other one."""
-        for _ in range(100):
-            below = kernel.descendants(os.getpid())
-            orphans = [pid for pid, parent in below.items() if parent == os.getpid() and pid not in self.runs]
-            living = [pid for pid in orphans if kernel.start_time(pid) is not None]
-            if not living:
-                return
-            for pid in living:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
 
     def answer(self, connection: socket.socket) -> None:
         """Answer one request; whatever is wrong with it, the agent goes on."""

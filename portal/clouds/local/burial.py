@@ -6,8 +6,10 @@ Standard library only, for the node agent and the supervisors import this.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from portal.clouds.local import kernel, trees
@@ -40,6 +42,19 @@ def bury(directory: Path) -> None:
         lost = {"reason": "LOST", "detail": detail, "code": None, "signal": None, **times}
         kernel.put_for_good(directory / "exit.json", lost)
         clean(directory)
+
+
+def end_orphans(supervisors: Collection[int]) -> None:
+    """Kill what came to this process from a supervisor that was killed: whatever is below it and below no other one."""
+    for _ in range(100):
+        below = kernel.descendants(os.getpid())
+        orphans = [pid for pid, parent in below.items() if parent == os.getpid() and pid not in supervisors]
+        living = [pid for pid in orphans if kernel.start_time(pid) is not None]
+        if not living:
+            return
+        for pid in living:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def clean(directory: Path) -> None:

@@ -19,7 +19,10 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_ALL_CODES = re.compile(rb"Exit codes: \[[^\]\n]*\] ([0-9,]+)")
+_ALL_CODES = re.compile(rb"Exit codes: ((?:\[[^\]\n]*\] [0-9,]+\n?)+)")
+"""A line for each machine, in the order of their ranks."""
+
+_CODES = re.compile(rb"\] ([0-9,]+)")
 _ABORT = re.compile(rb"application called MPI_Abort\([^\n]*?, (-?[0-9]+)\) - process ([0-9]+)")
 
 _NAMED = 3
@@ -53,7 +56,7 @@ def of_ranks(status: int, launcher: bytes, stderr: bytes, *, out_of_memory: bool
     said = _ALL_CODES.findall(launcher)
     if not said:
         return _of_abort(stderr) or of_program(status, out_of_memory=out_of_memory)
-    statuses = [int(code) for code in said[-1].split(b",")]
+    statuses = [int(code) for machine in _CODES.findall(said[-1]) for code in machine.split(b",")]
     failed = [rank for rank, each in enumerate(statuses) if each]
     if not failed:
         return of_program(status, out_of_memory=out_of_memory)

@@ -109,6 +109,10 @@ class LocalFiles:
             if number:
                 raise explained(OSError(number, os.strerror(number)), destination if number == errno.EEXIST else source)
 
+    def link(self, path: str, name: str) -> str | None:
+        """None: the portal has to bring it."""
+        return None
+
     def delete(self, path: str) -> None:
         """Delete a file, a link, or a folder with everything in it."""
         with self._parent(split(path), path) as (folder, name):

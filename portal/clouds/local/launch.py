@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.clouds.base import CloudError, LaunchMode, Process, Root
-from portal.clouds.environment import CATALOG, refusal_of
+from portal.clouds.environment import refuse_forbidden
 from portal.clouds.local import bundles, kernel, limits, processes, sandbox
 from portal.clouds.local.files import LocalFiles
 
@@ -139,12 +139,7 @@ def _writable(place: Place, process: Process) -> list[str]:
 
 def _environment(spec: dict[str, Any], process: Process) -> dict[str, str]:
     """Built from nothing, so that nothing of the portal's own environment can be in it."""
-    for name, value in process.environment.items():
-        if "\0" in value:
-            raise CloudError("EnvironmentNotAllowed", f"The value of {name} holds a NUL character.", permanent=True)
-        refusal = "" if name == CATALOG else refusal_of(name)
-        if refusal:
-            raise CloudError("EnvironmentNotAllowed", refusal, "Remove it from the job's environment.", permanent=True)
+    refuse_forbidden(process.environment)
     workers = str(process.workers)
     mode = {"BODO_NUM_WORKERS": workers} if process.mode is LaunchMode.SPAWN else {"BODO_SPAWN_MODE": "0"}
     return {

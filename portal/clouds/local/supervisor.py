@@ -9,6 +9,7 @@ agent is gone: the node is lost, and its processes with it.
     tree.json    identities of the processes seen last, to find strays by
     exit.json    how it ended; written once, whoever writes first
     cancel       a request to stop
+    lost.json    a request to stop because something that it needs is lost, as a sentence
     std*.log     what the job writes
     launcher.log what mpiexec itself writes, apart from the ranks
 
@@ -173,6 +174,8 @@ class Supervisor:
             return Ending("LOST", "A machine of the cluster was lost.")
         if (self.directory / "cancel").exists():
             return Ending("CANCELLED")
+        if lost := kernel.get(self.directory / "lost.json"):
+            return Ending("LOST", lost)
         if time.monotonic() - self.clock > self.run["timeout"]:
             return Ending("TIMEOUT", f"It took longer than {endings.duration(self.run['timeout'])}.")
         self.tree = kernel.descendants(os.getpid())
@@ -193,7 +196,8 @@ class Supervisor:
         used = kernel.memory(kernel.descendants(os.getpid()), limit)  # a fork between two looks counts pages twice
         if used <= limit:
             return None
-        detail = f"Its processes took {used >> 20} MiB of memory together; the cluster has {self.run['memory']} MiB."
+        whose = self.run.get("memory_of", "the cluster")
+        detail = f"Its processes took {used >> 20} MiB of memory together; {whose} has {self.run['memory']} MiB."
         return Ending("OUT_OF_MEMORY", detail)
 
     def look_at_ranks(self) -> None:
@@ -307,7 +311,12 @@ class Supervisor:
             score.write("500")  # the kernel should rather end a job than the portal
         os.chdir(self.run["working_directory"])
         os.umask(0o022)
-        sandbox.restrict(self.run["system"], self.run["readable"], self.run["writable"], self.run["hidden"])
+        if account := self.run.get("account"):
+            os.initgroups(*account["groups"])
+            os.setgid(account["gid"])
+            os.setuid(account["uid"])
+        if self.run["system"] is not None:
+            sandbox.restrict(self.run["system"], self.run["readable"], self.run["writable"], self.run["hidden"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WAKERS)

@@ -22,9 +22,8 @@ def moto() -> Iterator[Aws]:
 
 @pytest.fixture
 def aws(moto: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    """AWS, empty. The portal's own identity is in the environment, as an operator would put it there."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "portal")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "portal")
+    """AWS, empty."""
+    moto.identify(monkeypatch)
     moto.reset()
     shim_lambda.FUNCTIONS.forget()
     return moto
