@@ -14,6 +14,7 @@ from typing import Any
 
 from portal.clouds.aws.configuration import Configuration
 from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE, TAGGED, Grant, actions
+from portal.clouds.aws.grants_clusters import CLUSTERS, CREATES
 from portal.clouds.aws.grants_files import FILES
 from portal.clouds.aws.grants_jobs import JOBS
 from portal.clouds.aws.grants_prices import PRICES
@@ -76,7 +77,7 @@ GRANTS: tuple[Grant, ...] = (
         "tag what it makes while making it",
         actions("ec2", "CreateTags"),
         ("arn:aws:ec2:*:*:*/*",),
-        {"StringEquals": {"ec2:CreateAction": list(_CREATES)}},
+        {"StringEquals": {"ec2:CreateAction": [*_CREATES, *CREATES]}},
         {"ec2:CreateAction": "CreateVpc"},
     ),
     Grant(
@@ -140,7 +141,16 @@ GRANTS: tuple[Grant, ...] = (
         "let AWS make the roles that its own services need, once per account",
         actions("iam", "CreateServiceLinkedRole"),
         ("arn:aws:iam::*:role/aws-service-role/*",),
-        {"StringEquals": {"iam:AWSServiceName": ["elasticfilesystem.amazonaws.com", "ec2.amazonaws.com"]}},
+        {
+            "StringEquals": {
+                "iam:AWSServiceName": [
+                    "elasticfilesystem.amazonaws.com",
+                    "ec2.amazonaws.com",
+                    "autoscaling.amazonaws.com",
+                    "spot.amazonaws.com",
+                ]
+            }
+        },
         {"iam:AWSServiceName": "elasticfilesystem.amazonaws.com"},
     ),
     Grant(
@@ -167,6 +177,7 @@ GRANTS: tuple[Grant, ...] = (
     *PRICES,
     *FILES,
     *JOBS,
+    *CLUSTERS,
 )
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 from portal.clouds import logs, plan
-from portal.clouds.aws import checks, doctor, instance_roles, own_network, types, workspace
+from portal.clouds.aws import bootstrap, checks, doctor, instance_roles, observe, own_network, types, workspace
+from portal.clouds.aws.cluster import Clusters
 from portal.clouds.aws.configuration import REGIONS, Configuration
+from portal.clouds.aws.deployment import Deployment
 from portal.clouds.aws.files import AwsFiles
 from portal.clouds.aws.jobs import Jobs
 from portal.clouds.aws.run_logs import Logs
 from portal.clouds.aws.run_outputs import Outputs
 from portal.clouds.aws.session import Session
-from portal.clouds.aws.state import Lock, Store
+from portal.clouds.aws.state import Store
 from portal.clouds.base import (
     Check,
     CloudError,
@@ -34,15 +35,17 @@ from portal.clouds.base import (
     LogMatches,
     LogStream,
     Network,
+    Observation,
     Pending,
     Process,
     Ref,
-    Settled,
+    Release,
     Step,
     Target,
     WorkspaceSpec,
 )
 from portal.clouds.lacking import Lacking
+from portal.clouds.local.releases import offered_versions
 
 
 class AwsCloud(Lacking):
@@ -141,6 +144,33 @@ class AwsCloud(Lacking):
         """What the run left in the bucket."""
         return Outputs(self._jobs.box_of(ref))
 
+    def advance_cluster(self, spec: ClusterSpec, handle: Handle, target: Target) -> Step:
+        """One step of the deployment, under the lock, and its state into the bucket."""
+        session = self.session(spec.workspace.region)
+        clusters = Clusters(session, self.configuration, self._store, self.step_seconds, self.lag_seconds)
+        try:
+            return clusters.advance(spec, handle, target)
+        except CloudError as error:
+            return Step({"steps": {}, **handle}, Failed(error))
+
+    def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
+        """What is there now: two lists for each region."""
+        found: dict[int, Observation] = {}
+        regions = {str(handle.get("region", self.configuration.region)) for handle in handles}
+        for region in sorted(regions):
+            mine = [
+                (index, handle)
+                for index, handle in enumerate(handles)
+                if handle.get("region", self.configuration.region) == region
+            ]
+            seen = observe.observe(self.session(region), [handle for _, handle in mine])
+            found.update(zip((index for index, _ in mine), seen, strict=True))
+        return [found[index] for index in range(len(handles))]
+
+    def releases(self) -> Sequence[Release]:
+        """The releases with pinned requirements; machines install them when they begin."""
+        return [Release(version) for version in offered_versions()]
+
     def session(self, region: str) -> Session:
         """The customer's account in a region."""
         with self._lock:
@@ -157,55 +187,18 @@ class AwsCloud(Lacking):
         if "zones" not in handle and not leaving:
             zones = [] if spec.network else workspace.choose_zones(session)
             return Step({"steps": {}, **handle, "zones": zones}, Pending(plan.NOW))
-        lock = self._take(spec, handle, leaving=leaving)
-        if lock:
-            handle = {**handle, "lock": lock.remembered()}
-        work = workspace.work_of(session, spec, handle)
-        steps = [] if leaving else workspace.wanted(work, self.configuration, handle["zones"], spec.network)
-        known = workspace.known(work, self.configuration)
-        step = plan.advance(steps, known, handle, poll=self.step_seconds, lag=self.lag_seconds)
-        if lock:
-            try:
-                self._keep(lock, spec, handle, step, leaving=leaving)
-            except CloudError as error:
-                # What was made stays known whatever becomes of its copy.
-                return Step(step.handle, Failed(error), step.events)
-        if isinstance(step.outcome, Settled):
-            step.handle.pop("lock", None)
-        return step
+        deployment = Deployment(self._store, f"workspaces/{spec.id}", "workspace", spec.name, leaving, leaving)
+
+        def move(handle: Handle) -> Step:
+            if leaving and not handle.get("steps"):
+                bootstrap.remove_software(self._store.session, self.configuration, spec.id)
+            work = workspace.work_of(session, spec, handle)
+            steps = [] if leaving else workspace.wanted(work, self.configuration, handle["zones"], spec.network)
+            known = workspace.known(work, self.configuration)
+            return plan.advance(steps, known, handle, poll=self.step_seconds, lag=self.lag_seconds)
+
+        return deployment.advance(handle, move)
 
     @property
     def _store(self) -> Store:
         return Store(self.session(self.configuration.region), self.configuration, self.holder)
-
-    def _take(self, spec: WorkspaceSpec, handle: Handle, *, leaving: bool) -> Lock | None:
-        """The lock: still held, or taken now. A removal goes on also where the customer removed the table before: what
-        is left costs money."""
-        held = Lock.recalled(f"workspaces/{spec.id}", handle.get("lock"))
-        if held:
-            return held
-        try:
-            return self._store.take(f"workspaces/{spec.id}", f"workspace {spec.name}")
-        except CloudError as error:
-            if leaving and error.code == "NotFound":
-                return None
-            raise
-
-    def _keep(self, lock: Lock, spec: WorkspaceSpec, before: Handle, step: Step, *, leaving: bool) -> None:
-        """Write the state where it tells something new; give the lock back when all is done."""
-        settled = isinstance(step.outcome, Settled)
-        try:
-            if settled and leaving:
-                self._store.forget(lock)
-                return
-            if settled or _ids(before) != _ids(step.handle):
-                self._store.save(lock, "workspace", spec.name, step.handle)
-            if settled:
-                self._store.release(lock)
-        except CloudError as error:
-            if not (leaving and error.code == "NotFound"):
-                raise
-
-
-def _ids(handle: Handle) -> dict[str, Any]:
-    return {name: entry["id"] for name, entry in handle.get("steps", {}).items() if entry["id"]}

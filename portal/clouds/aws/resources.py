@@ -19,8 +19,17 @@ from portal.clouds.base import CloudError, Event, Pending
 from portal.clouds.plan import NOW
 
 STEP_TAG = "portal:step"
+CLUSTER_TAG = "portal:cluster"
+"""On everything of a cluster; its value is the cluster's uuid."""
+
 _NOT_IN_TAGS = re.compile(r"[^\w .:/=+@-]")
 """IAM, EFS and Systems Manager refuse all else; EC2 takes it."""
+
+
+def in_tags(text: str) -> str:
+    """A text as all services take it in a tag."""
+    return _NOT_IN_TAGS.sub(" ", text)
+
 
 AGAIN = Pending(NOW)
 """Something was set up; look at once whether it is all."""
@@ -41,7 +50,7 @@ class Work:
 
     def tags(self, step: str) -> dict[str, str]:
         """What tells that a thing is ours, whose, and which."""
-        return {TAG: self.id, STEP_TAG: step, "Name": f"bodo {_NOT_IN_TAGS.sub(' ', self.title)[:80]} {step}"}
+        return {TAG: self.id, STEP_TAG: step, "Name": f"bodo {in_tags(self.title)[:80]} {step}"}
 
     def tag_list(self, step: str, key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
         """The tags as most services want them."""

@@ -80,9 +80,14 @@ def choose_zones(session: Session) -> list[str]:
 
 def work_of(session: Session, spec: WorkspaceSpec, handle: Handle) -> Work:
     """The deployment of a workspace, as far as the handle knows it."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,50}", spec.id):
-        raise CloudError("InvalidId", f"{spec.id!r} cannot name a workspace.", permanent=True)
-    return Work(session, spec.id, spec.name, handle.get("steps", {}))
+    return Work(session, checked_id(spec.id), spec.name, handle.get("steps", {}))
+
+
+def checked_id(id: str) -> str:
+    """An id that can be part of names. Raises CloudError(InvalidId)."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,50}", id):
+        raise CloudError("InvalidId", f"{id!r} cannot be part of a name.", permanent=True)
+    return id
 
 
 def _mount_targets(work: Work, zones: Sequence[str], own: Network | None) -> list[PlanStep]:

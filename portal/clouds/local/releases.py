@@ -34,9 +34,7 @@ class Releases:
 
     def list(self) -> list[Release]:
         """The releases on offer, newest first."""
-        versions = [path.stem.removeprefix("bodo-") for path in self.pinned.glob("bodo-*.txt")]
-        versions.sort(key=lambda version: [int(part) for part in version.split(".")], reverse=True)
-        return [Release(version, self.installed(version)) for version in versions]
+        return [Release(version, self.installed(version)) for version in offered_versions(self.pinned)]
 
     def path(self, version: str) -> Path:
         """Where the environment of a release is: one place for each way of making it."""
@@ -117,6 +115,12 @@ class Releases:
 
     def _beside(self, version: str, suffix: str) -> Path:
         return self.directory / f"{self.path(version).name}.{suffix}"
+
+
+def offered_versions(pinned: Path = PINNED) -> list[str]:
+    """The releases that have pinned requirements, newest first."""
+    versions = [path.stem.removeprefix("bodo-") for path in pinned.glob("bodo-*.txt")]
+    return sorted(versions, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
 
 
 def _meaningful(log: str) -> str:

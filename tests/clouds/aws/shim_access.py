@@ -88,6 +88,7 @@ def _context(parameters: dict[str, list[str]]) -> dict[str, list[str]]:
     context = {
         "iam:PermissionsBoundary": parameters.get("PermissionsBoundary", []),
         "iam:PolicyARN": parameters.get("PolicyArn", []),
+        "iam:AWSServiceName": parameters.get("AWSServiceName", []),
         "aws:TagKeys": [
             values[0]
             for name, values in parameters.items()
@@ -112,6 +113,8 @@ def _resource(role: Any, parameters: dict[str, list[str]]) -> str:
         there = next((each for each in _iam(account).roles.values() if each.name == name), None)
         known = path if path != "/" or not name.startswith("portal-") else "/portal/"
         return there.arn if there else _named(account, "role", known, name)
+    if "AWSServiceName" in parameters:
+        return _named(account, "role", f"/aws-service-role/{parameters['AWSServiceName'][0]}/", "made-by-aws")
     return parameters.get("PolicyArn", ["*"])[0]
 
 
