@@ -64,7 +64,9 @@ check: install ## Check style, types, templates, migrations and settings
 	$(PY) -m ruff format --check .
 	$(PY) -m djlint --lint --quiet templates
 	cd jobs/programs && ../../$(PY) -m mypy --config-file= --strict --ignore-missing-imports --explicit-package-bases \
-	  --cache-dir ../../.mypy_cache/programs *.py
+	  --cache-dir ../../.mypy_cache/programs *.py ../../notebooks/programs/*.py
+	cd lab && ../$(PY) -m mypy --config-file= --strict --ignore-missing-imports --allow-subclassing-any \
+	  --allow-untyped-decorators --cache-dir ../.mypy_cache/lab portal_lab build.py
 	$(PY) -m portal.launcher with-services -- sh -ec '\
 	  $(PY) -m mypy . ; \
 	  $(PY) manage.py makemigrations --check --dry-run ; \

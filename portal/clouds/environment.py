@@ -14,8 +14,8 @@ RESERVED = re.compile(
 )
 """Variables that a job cannot set: the loader's, the launcher's and ours."""
 
-CATALOG = "PORTAL_CATALOG"
-"""The one of ours that the portal itself gives to a job: its catalog, as JSON."""
+CATALOG, CATALOGS = "PORTAL_CATALOG", "PORTAL_CATALOGS"
+"""Those of ours that the portal itself gives to a process: the catalog of a job, or all of the workspace, as JSON."""
 
 
 def refusal_of(name: str) -> str:
@@ -32,6 +32,6 @@ def refuse_forbidden(environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         if "\0" in value:
             raise CloudError("EnvironmentNotAllowed", f"The value of {name} holds a NUL character.", permanent=True)
-        refusal = "" if name == CATALOG else refusal_of(name)
+        refusal = "" if name in (CATALOG, CATALOGS) else refusal_of(name)
         if refusal:
             raise CloudError("EnvironmentNotAllowed", refusal, "Remove it from the job's environment.", permanent=True)
