@@ -78,6 +78,7 @@ lock: install ## Pin the newest versions that requirements*.in allow
 	$(LOCK) --upgrade requirements.in -o requirements.txt
 	$(LOCK) --upgrade -c requirements.txt requirements-dev.in -o requirements-dev.txt
 	$(LOCK) --upgrade --no-deps requirements-demo.in -o requirements-demo.txt
+	$(LOCK) --upgrade -c requirements.txt portal/clouds/aws/node/requirements.in -o portal/clouds/aws/node/requirements.txt
 	for release in portal/clouds/local/releases/bodo-*.in; do $(LOCK) --upgrade $$release -o $${release%.in}.txt; done
 
 clean: ## Remove ./.venv and all caches; the data stays

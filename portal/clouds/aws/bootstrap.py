@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from portal.clouds.aws import shipped
 from portal.clouds.aws.configuration import Configuration
 from portal.clouds.aws.errors import AwsError
 from portal.clouds.aws.resources import Resource, Work
@@ -26,10 +27,8 @@ from portal.clouds.base import CloudError
 from portal.clouds.local.releases import PINNED
 
 NODE = Path(__file__).parent / "node"
-"""All files in it are on every machine in /opt/portal/node."""
-
-MORE: tuple[Path, ...] = ()
-"""More files that machines have beside those."""
+SCRIPTS = ("bootstrap.sh", "prepare.sh", "requirements.txt")
+"""What lies in /opt/portal/node beside the programs (``shipped``)."""
 
 USER_DATA_LIMIT = 16_384
 """Bytes, before base64 (Amazon EC2 User Guide, "Instance user data")."""
@@ -43,12 +42,12 @@ def bundle(release: str) -> bytes:
         raise CloudError(
             "ReleaseUnknown", f"There is no Bodo release {release}.", "Choose another one.", permanent=True
         )
-    files = [*(path for path in NODE.iterdir() if path.is_file() and path.suffix != ".in"), *MORE, pinned]
+    files = {**shipped.files(), **{name: NODE / name for name in SCRIPTS}, pinned.name: pinned}
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as archive:
-        for path in sorted(files, key=lambda path: path.name):
+        for name, path in sorted(files.items()):
             content = path.read_bytes()
-            entry = tarfile.TarInfo(path.name)
+            entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
     return packed.getvalue()

@@ -177,5 +177,8 @@ say "Install EFA"
 install_efa
 say "Install Bodo $release"
 make_environment "$root/opt/bodo/$release" "$node/bodo-$release.txt"
+say "End what ran before"
+# Of runs that were cut off by the end of the machine before, the runner tells how they ended.
+"$opt/venv/bin/python" "$node/runner.py" bury || echo "The runner could not; it is tried with the next run"
 echo "$(setting generation) $boot" >"$opt/ready"
 say "Ready"
