@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from portal.clouds.aws import node_policy
 from portal.clouds.aws.configuration import node_policy_name
 from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE
 from portal.clouds.aws.onboarding import POLICY_NAME
 from portal.clouds.aws.permissions import policy
-from portal.clouds.aws.session import ROLE_SECONDS
+from portal.clouds.aws.session import ROLE_SECONDS, Session
 
 
 def template() -> str:
@@ -95,6 +95,15 @@ def template() -> str:
         },
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def publish(session: Session, bucket: str, key: str = "bodo-platform.json") -> str:
+    """Write the template into a bucket of the operator's and return its address, for ``quick_create_link``. Customers
+    have to be able to read it: that is for the bucket's policy to say. Raises AwsError."""
+    session.client("s3").put_object(
+        Bucket=bucket, Key=key, Body=template().encode(), ContentType="application/json", CacheControl="no-cache"
+    )
+    return f"https://{bucket}.s3.{session.region}.amazonaws.com/{quote(key)}"
 
 
 def quick_create_link(template_url: str, *, region: str, name: str, platform_account: str, external_id: str) -> str:

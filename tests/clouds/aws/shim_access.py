@@ -158,7 +158,10 @@ def _current(policy: Any) -> str:
     return str(next(version.document for version in policy.versions if version.is_default))
 
 
-def _statements(document: str) -> Statements:
+def _statements(document: str | dict[str, Any]) -> Statements:
+    """Moto's stacks keep documents as Python has them."""
+    if isinstance(document, dict):
+        return list(document["Statement"])
     return list(json.loads(unquote(document))["Statement"])
 
 
