@@ -54,22 +54,16 @@ STATEMENTS: tuple[Grant, ...] = (
     Grant(
         "Runs",
         "write what jobs of the workspace leave",
-        actions("s3", "GetObject PutObject DeleteObject AbortMultipartUpload"),
-        (f"{_FOLDER}/runs/*", f"{_FOLDER}/runs-ended/*"),
+        actions("s3", "GetObject PutObject AbortMultipartUpload"),
+        (f"{_FOLDER}/runs/*",),
     ),
     Grant("Software", "get the portal's scripts", actions("s3", "GetObject"), (f"{_FOLDER}/node/*",)),
-    Grant(
-        "RunsList",
-        "look what is there for a job of the workspace",
-        actions("s3", "ListBucket"),
-        (f"arn:aws:s3:::{BUCKET}",),
-        {"StringLike": {"s3:prefix": f"workspaces/{_MINE}/runs/*"}},
-    ),
+    # Machines mount it without IAM; what is not of their network does not reach it.
     Grant(
         "Filesystem",
-        "use the shared filesystem of the workspace",
+        "let the workspace's function use the shared filesystem",
         actions("elasticfilesystem", "ClientMount ClientWrite"),
-        conditions=_OF_MY_WORKSPACE,
+        conditions={"StringEquals": _A_FUNCTION["StringEquals"] | _OF_MY_WORKSPACE["StringEquals"]},
     ),
     # Lambda itself makes the interfaces of a function in a VPC, with the function's role. Calls out of its code name
     # their function, and get nothing (AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an

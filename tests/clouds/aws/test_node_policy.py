@@ -60,8 +60,9 @@ FOLDER = "arn:aws:s3:::b/workspaces"
         ("s3:PutObject", f"{FOLDER}/one/node/x.tar.gz", {}, False),
         ("s3:GetObject", f"{FOLDER}/one/node/x.tar.gz", {}, True),
         ("s3:GetObject", f"{FOLDER}/two/node/x.tar.gz", {}, False),
-        ("s3:ListBucket", "arn:aws:s3:::b", {"s3:prefix": ["workspaces/one/runs/1/"]}, True),
-        ("s3:ListBucket", "arn:aws:s3:::b", {"s3:prefix": ["workspaces/"]}, False),
+        ("s3:DeleteObject", f"{FOLDER}/one/runs/1/exit.json", {}, False),
+        ("s3:ListBucket", "arn:aws:s3:::b", {"s3:prefix": ["workspaces/one/runs/1/"]}, False),
+        ("elasticfilesystem:ClientMount", "*", {"aws:ResourceTag/portal:workspace": ["one"]}, False),
         ("ssm:GetParameter", "arn:aws:ssm:us-east-2:2:parameter/portal/one/ssh-key", {}, True),
         ("ssm:GetParameter", "arn:aws:ssm:us-east-2:2:parameter/portal/two/ssh-key", {}, False),
         ("kms:Decrypt", "arn:aws:kms:us-east-2:2:key/k", {"aws:ResourceTag/portal:workspace": ["one"]}, True),
@@ -183,7 +184,8 @@ def test_what_differs_is_named(aws: Aws, configuration: Configuration) -> None:
     say(aws, configuration, document)
     check = found(aws, configuration)
     assert not check.passed
-    for words in ("SystemsManager is not as it should be", "Decrypt is missing", "statement 8 is too much"):
+    last = f"statement {len(node_policy.STATEMENTS)} is too much"
+    for words in ("SystemsManager is not as it should be", "Decrypt is missing", last):
         assert words in check.detail
     assert configuration.node_policy_name in check.hint
 
