@@ -37,6 +37,7 @@ from workspaces.models import (
     Catalog,
     CatalogKind,
     CloudConfiguration,
+    NetworkConfiguration,
     Provider,
     Secret,
     SecretGroup,
@@ -168,6 +169,21 @@ def make_aws_configuration(organization: Organization, **fields: Any) -> CloudCo
         **fields,
     }
     return CloudConfiguration.objects.create(organization=organization, **values)
+
+
+def make_network(configuration: CloudConfiguration, **fields: Any) -> NetworkConfiguration:
+    """A network of the customer's own, unchecked."""
+    values: dict[str, Any] = {
+        "name": f"Network {next(_count)}",
+        "region": "us-east-2",
+        "vpc": "vpc-0123456789abcdef0",
+        "subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+        "security_groups": ["sg-0123456789abcdef0"],
+        **fields,
+    }
+    return NetworkConfiguration.objects.create(
+        organization=configuration.organization, cloud_configuration=configuration, **values
+    )
 
 
 def make_workspace(

@@ -130,6 +130,7 @@ NO_ACTOR = {
     "accounts.services_sso.admit": "whoever comes in is the actor",
     "workspaces.services_configurations.local_directory": "reads",
     "workspaces.services_configurations.validate_local": "reads",
+    "workspaces.services_networks.validate_network": "reads",
     "workspaces.services.clusters_in": "reads",
     "workspaces.services.nudge": "wakes; the caller wrote",
     "clusters.services.refusal_of": "reads",

@@ -10,7 +10,15 @@ from accounts.admin_base import WithAudit
 from accounts.admin_organizations import facts
 from accounts.models import Organization
 from portal.admin import RECONCILED, LookOnlyAdmin, link, link_to_list
-from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
+from workspaces.models import (
+    Catalog,
+    CloudConfiguration,
+    NetworkConfiguration,
+    Secret,
+    SecretGroup,
+    Workspace,
+    WorkspaceMembership,
+)
 
 SHOWN = 20
 
@@ -19,11 +27,21 @@ SHOWN = 20
 class CloudConfigurationAdmin(WithAudit[CloudConfiguration], LookOnlyAdmin[CloudConfiguration]):
     """Connected clouds."""
 
-    list_display = ["name", "organization", "provider", "created_at", "deleted_at"]
-    list_filter = ["provider", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_display = ["name", "organization", "provider", "way", "status", "created_at", "deleted_at"]
+    list_filter = ["provider", "status", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["organization"]
     search_fields = ["name", "organization__name", "id"]
     date_hierarchy = "created_at"
+
+
+@admin.register(NetworkConfiguration)
+class NetworkConfigurationAdmin(WithAudit[NetworkConfiguration], LookOnlyAdmin[NetworkConfiguration]):
+    """Networks of the customers' own."""
+
+    list_display = ["name", "organization", "cloud_configuration", "region", "vpc", "deleted_at"]
+    list_filter = [("deleted_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["organization", "cloud_configuration"]
+    search_fields = ["name", "organization__name", "vpc", "id"]
 
 
 @admin.register(Workspace)

@@ -9,7 +9,7 @@ from django import forms
 from accounts.forms import NameField
 from accounts.models import Organization
 from workspaces.clouds import cloud_of
-from workspaces.models import CloudConfiguration
+from workspaces.models import CloudConfiguration, NetworkConfiguration
 
 
 class WorkspaceForm(forms.Form):
@@ -18,6 +18,13 @@ class WorkspaceForm(forms.Form):
     name = NameField(label="Name", help_text="Unique in the organization.")
     cloud_configuration = forms.ModelChoiceField(CloudConfiguration.objects.none(), label="Cloud configuration")
     region = forms.ChoiceField(label="Region", required=False, help_text="Where the workspace is deployed.")
+    network = forms.ModelChoiceField(
+        NetworkConfiguration.objects.none(),
+        required=False,
+        label="Network",
+        empty_label="One of its own",
+        help_text="A network that you made. The workspace is in its region then.",
+    )
 
     def __init__(self, *args: Any, organization: Organization, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -27,6 +34,12 @@ class WorkspaceForm(forms.Form):
         chosen.queryset = configurations
         chosen.initial = configurations.first()
         regions = sorted({region for configuration in configurations for region in cloud_of(configuration).regions()})
+        networks = NetworkConfiguration.objects.in_organization(organization)
+        ours = self.fields["network"]
+        assert isinstance(ours, forms.ModelChoiceField)
+        ours.queryset = networks
+        if not networks:
+            del self.fields["network"]
         field = self.fields["region"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(region, region) for region in regions]
@@ -34,8 +47,12 @@ class WorkspaceForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """The region must be one of the configuration's; with one to choose from, it is chosen."""
         values = super().clean() or self.cleaned_data
-        configuration = values.get("cloud_configuration")
-        if configuration:
+        configuration, network = values.get("cloud_configuration"), values.get("network")
+        if configuration and network:
+            values["region"] = network.region
+            if network.cloud_configuration_id != configuration.pk:
+                self.add_error("network", f"{network} is not a network of {configuration}.")
+        elif configuration:
             regions = list(cloud_of(configuration).regions())
             values["region"] = values.get("region") or regions[0]
             if values["region"] not in regions:

@@ -32,7 +32,7 @@ class WorkspaceMachine(Machine[Workspace]):
 
     def load(self, pk: str) -> Workspace | None:
         """The workspace with its configuration."""
-        return Workspace.objects.select_related("cloud_configuration").filter(pk=pk).first()
+        return Workspace.objects.select_related("cloud_configuration", "network").filter(pk=pk).first()
 
     def advance(self, row: Workspace) -> Step:
         """One step of the deployment."""

@@ -23,6 +23,7 @@ from workspaces.models import (
     Catalog,
     CloudConfiguration,
     ConfigurationStatus,
+    NetworkConfiguration,
     Secret,
     Workspace,
     WorkspaceMembership,
@@ -40,16 +41,28 @@ clusters_in: Callable[[Workspace], list[str]] = _no_clusters
 
 @transaction.atomic
 def create_workspace(
-    *, actor: Actor, organization: Organization, name: str, cloud_configuration: CloudConfiguration, region: str
+    *,
+    actor: Actor,
+    organization: Organization,
+    name: str,
+    cloud_configuration: CloudConfiguration,
+    region: str,
+    network: NetworkConfiguration | None = None,
 ) -> Workspace:
     """A workspace, to be deployed. Its creator is its first ADMIN. Raises UserError(NameTaken,
-    ConfigurationGone, ConfigurationNotReady)."""
+    ConfigurationGone, ConfigurationNotReady,
+    NetworkGone)."""
     configurations = CloudConfiguration.objects.in_organization(organization).select_for_update()
     configuration = configurations.filter(pk=cloud_configuration.pk).first()
     if configuration is None:
         raise UserError("ConfigurationGone", "The cloud configuration was deleted meanwhile.", "Choose another one.")
     if configuration.status != ConfigurationStatus.READY:
         raise UserError("ConfigurationNotReady", f"{configuration} is not ready yet.", "Go on with it on its page.")
+    if network:
+        rows = NetworkConfiguration.objects.in_organization(organization).select_for_update()
+        network = rows.filter(pk=network.pk, cloud_configuration=configuration, region=region).first()
+        if network is None:
+            raise UserError("NetworkGone", "The network was deleted meanwhile.", "Choose another one.")
     try:
         with transaction.atomic():
             workspace = Workspace.objects.create(
@@ -57,6 +70,7 @@ def create_workspace(
                 name=name,
                 cloud_configuration=configuration,
                 region=region,
+                network=network,
                 created_by=actor.user,
             )
     except IntegrityError:
@@ -70,6 +84,7 @@ def create_workspace(
         organization=organization,
         cloud_configuration=configuration.name,
         region=region,
+        network=network.name if network else "",
     )
     nudge(workspace)
     return workspace

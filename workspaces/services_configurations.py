@@ -235,6 +235,13 @@ def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> 
             f"{used} workspaces stand on {row.name}.",
             "Delete them first, then the configuration.",
         )
+    networks = row.networks.filter(deleted_at=None).values_list("name", flat=True)
+    if networks:
+        raise UserError(
+            "ConfigurationInUse",
+            f"The networks {', '.join(networks[:10])} belong to {row.name}.",
+            "Delete them first, then the configuration.",
+        )
     others = [name for ask in hooks.configuration_uses for name in ask(row)]
     if others:
         raise UserError(

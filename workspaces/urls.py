@@ -8,6 +8,7 @@ from workspaces import (
     views_configurations,
     views_files,
     views_members,
+    views_networks,
     views_secrets,
     views_tokens,
 )
@@ -41,6 +42,9 @@ urlpatterns = [
         views_configurations.configuration_delete,
         name="configuration_delete",
     ),
+    path("o/<uuid:organization>/networks/", views_networks.networks, name="networks"),
+    path("o/<uuid:organization>/networks/new/", views_networks.network_new, name="network_new"),
+    path("o/<uuid:organization>/networks/<uuid:network>/delete/", views_networks.network_delete, name="network_delete"),
     path("o/<uuid:organization>/workspaces/", views.workspaces, name="list"),
     path("o/<uuid:organization>/workspaces/new/", views.workspace_new, name="new"),
     path("w/<uuid:workspace>/", views.enter, name="enter"),

@@ -27,6 +27,7 @@ BESIDE = {
     "NameTaken": "name",
     "ConfigurationGone": "cloud_configuration",
     "ConfigurationNotReady": "cloud_configuration",
+    "NetworkGone": "network",
 }
 """Beside which field a refusal of a new workspace stands."""
 

@@ -22,7 +22,7 @@ from portal.forms import done, form_page, form_response, posted
 from portal.models import DeploymentEvent
 from workspaces import configurations as facts
 from workspaces import hooks, services_configurations
-from workspaces.clouds import offered_clouds
+from workspaces.clouds import cloud_of, offered_clouds
 from workspaces.forms_configurations import (
     AwsConfigurationForm,
     ByHandForm,
@@ -187,6 +187,7 @@ def _context(row: CloudConfiguration) -> dict[str, Any]:
         "more_pages": [page for page in hooks.configuration_pages if row.provider in page[2]],
     }
     if row.status == ConfigurationStatus.READY:
+        context["networks_offered"] = cloud_of(row).features.networks
         context["workspaces"] = Workspace.objects.in_organization(row.organization).filter(cloud_configuration=row)
     if row.provider == Provider.AWS:
         context["policies"] = facts.policies(row, facts.known_of(row))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -134,8 +134,9 @@ def _launch(environment: dict[str, str], home: Path) -> Server:
 
 
 @contextmanager
-def stage(tenants: int, *, museum: bool = True) -> Iterator[Stage]:
-    """Start a portal, furnish it, and leave no process and no file behind."""
+def stage(tenants: int, *, museum: bool = True, more: Mapping[str, str] | None = None) -> Iterator[Stage]:
+    """Start a portal, furnish it, and leave no process and no file behind. ``more`` is what else stands in its
+    environment."""
     home = Path(tempfile.mkdtemp(prefix="portal-b-"))  # short: sockets lie in it
     try:
         make_release(home / "machine" / "releases")
@@ -148,6 +149,7 @@ def stage(tenants: int, *, museum: bool = True) -> Iterator[Stage]:
             "PORTAL_LOCAL_CAPACITY": str(CORES / len(os.sched_getaffinity(0))),
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "SITE_URL": f"http://127.0.0.1:{port}",
+            **(more or {}),
         }
         launcher = _launch(environment, home)
         made: Stage | None = None

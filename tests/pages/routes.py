@@ -160,6 +160,9 @@ ROUTES: dict[str, Route] = {
     "workspaces:configuration_check": Route(MANAGERS, get=False, form={}),
     "workspaces:configuration_policy": Route(MANAGERS),
     "workspaces:configuration_delete": Route(MANAGERS, get=False, form={}),
+    "workspaces:networks": Route(MANAGERS),
+    "workspaces:network_new": Route(MANAGERS, form={"name": "Backbone", "action": "validate"}),
+    "workspaces:network_delete": Route(MANAGERS, get=False, form={}),
     "workspaces:list": Route(),
     "workspaces:new": Route(
         MANAGERS, form={"name": "Attic", "cloud_configuration": "{configuration}", "region": "local"}

@@ -87,6 +87,7 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             expected |= {"POST accounts:unlock": 409}  # they are not locked
             expected |= {"POST workspaces:configuration_new_aws": 422}  # not offered here
             expected |= {"POST workspaces:configuration": 409}  # there is nothing to set up
+            expected |= {"POST workspaces:network_new": 422}  # no cloud has any here
             expected |= {"POST accounts:token_new": 200, "POST workspaces:token_new": 200}  # the secret, shown once
             expected |= {"POST workspaces:files_upload": 422, "POST workspaces:files_edit": 422}
             expected |= {f"POST accounts:invitation_{verb}": 403 for verb in ("accept", "decline")}  # of another

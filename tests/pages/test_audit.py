@@ -490,6 +490,7 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "accounts_pendingsignup",
         "accounts_user",
         "workspaces_cloudconfiguration",
+        "workspaces_networkconfiguration",
         "workspaces_workspace",
     ]
     tables += ["workspaces_secretgroup", "workspaces_secret", "workspaces_catalog", "accounts_apitoken"]

@@ -32,6 +32,8 @@ COUNTS = {
     "accounts:audit": 10,
     "accounts:tokens": 7,
     "workspaces:configurations": 6,
+    "workspaces:configuration": 8,
+    "workspaces:networks": 7,
     "billing:alarms": 9,
     "billing:alarm": 10,
     "workspaces:list": 7,

@@ -50,6 +50,7 @@ from tests.factories import (
     make_configuration,
     make_connection,
     make_invitation,
+    make_network,
     make_organization,
     make_run,
     make_secret,
@@ -59,7 +60,14 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
-from workspaces.models import Catalog, CloudConfiguration, Secret, Workspace, WorkspaceMembership
+from workspaces.models import (
+    Catalog,
+    CloudConfiguration,
+    NetworkConfiguration,
+    Secret,
+    Workspace,
+    WorkspaceMembership,
+)
 
 STATED = ("2026-09", "2026-08")
 """The month whose statement each of the two organizations has."""
@@ -142,6 +150,7 @@ class Tenants:
             "workspace_membership": place.resident.pk,
             "invitation_key": place.invitation_key,
             "action": "pause",
+            "network": NetworkConfiguration.objects.in_organization(place.workspace.organization)[0].pk,
             "month": STATED[place.workspace.organization == self.globex],
             "interval": UsageInterval.objects.get(cluster=place.cluster).pk,
             "budget": self.budget_of(place.workspace.organization).pk,
@@ -271,6 +280,7 @@ def make_tenants(directory: Path) -> Tenants:
         workspace = place_.workspace
         Budget.objects.create(organization=workspace.organization, workspace=workspace, limit=100_000)
     for cloud in (acme_cloud, globex_cloud):
+        make_network(cloud)
         make_endpoint(make_alarm(cloud), EndpointState.PENDING, address="endpoint@example.org")
     pending = sign_up(
         address=None,

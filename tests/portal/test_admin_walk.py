@@ -76,6 +76,7 @@ from tests.factories import (
     make_configuration,
     make_connection,
     make_invitation,
+    make_network,
     make_organization,
     make_period,
     make_record,
@@ -87,7 +88,15 @@ from tests.factories import (
     make_workspace,
 )
 from tests.test_architecture import INLINE, LAYERS
-from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup, Workspace, WorkspaceMembership
+from workspaces.models import (
+    Catalog,
+    CloudConfiguration,
+    NetworkConfiguration,
+    Secret,
+    SecretGroup,
+    Workspace,
+    WorkspaceMembership,
+)
 
 pytestmark = pytest.mark.django_db
 _numbers = itertools.count(1)
@@ -243,6 +252,7 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     OutgoingMail: lambda: mail.post(to=f"a{next(_numbers)}@example.org", subject="x", text=NOT_SHOWN),
     DeploymentEvent: lambda: DeploymentEvent.objects.create(subject=workspace().pk, message="x", level="info"),
     CloudConfiguration: lambda: make_configuration(make_organization()),
+    NetworkConfiguration: lambda: make_network(make_configuration(make_organization(make_user()))),
     Workspace: workspace,
     WorkspaceMembership: lambda: add_to_workspace(workspace(), make_user(), WorkspaceRole.VIEWER),
     SecretGroup: lambda: SecretGroup.objects.create(workspace=workspace(), name="Group"),

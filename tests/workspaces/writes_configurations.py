@@ -9,10 +9,11 @@ from unittest.mock import patch
 from django.test import override_settings
 
 from portal.clouds.aws.session import Keys
-from portal.clouds.base import Check
-from tests.factories import make_aws_configuration, make_configuration
+from portal.clouds.base import Check, Network
+from tests.factories import make_aws_configuration, make_configuration, make_network
 from tests.pages.world import Tenants
 from workspaces import services_configurations as configurations
+from workspaces import services_networks as networks
 from workspaces.models import CloudConfiguration
 
 MADE = {"region": "us-east-2", "bucket": "metadata", "table": "locks", "role_arn": "arn:aws:iam::222222222222:role/R"}
@@ -40,6 +41,19 @@ def _create(**given: Any) -> CloudConfiguration:
         return configurations.create_aws_configuration(**given)
 
 
+class Fitting:
+    """A cloud that takes any network."""
+
+    def check_network(self, region: str, network: Network) -> list[Check]:
+        return [Check("VPC", True, "It is there.")]
+
+
+def _network(**given: Any) -> object:
+    with patch("workspaces.services_networks.cloud_of", lambda _: Fitting()):
+        return networks.create_network(**given)
+
+
+NETWORK = Network("vpc-1", ["subnet-1", "subnet-2"], ["sg-1"])
 WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
     "workspaces.services_configurations.create_local_configuration": (
         "cloud_configuration.create",
@@ -73,12 +87,17 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
         "cloud_configuration.delete",
         lambda t, by: configurations.delete_configuration(**by, configuration=make_configuration(t.acme)),
     ),
+    "workspaces.services_networks.create_network": (
+        "network.create",
+        lambda t, by: _network(**by, configuration=t.configuration, name="New", region="us-east-2", network=NETWORK),
+    ),
+    "workspaces.services_networks.delete_network": (
+        "network.delete",
+        lambda t, by: networks.delete_network(**by, network=make_network(t.configuration)),
+    ),
 }
 
-MAKES_ITS_OWN = tuple(
-    f"services_configurations.{name}"
-    for name in (
-        *("validate_by_hand", "connect_by_hand", "validate_configuration", "connect_with_keys", "connect_by_stack"),
-        "delete_configuration",
-    )
+MAKES_ITS_OWN = (
+    *("validate_by_hand", "connect_by_hand", "validate_configuration", "connect_with_keys", "connect_by_stack"),
+    *("delete_configuration", "delete_network"),
 )

@@ -9,6 +9,7 @@ from workspaces.models.clouds import (
     Provider,
     Way,
 )
+from workspaces.models.networks import NetworkConfiguration, NetworkConfigurationQuerySet
 from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
     TRANSITIONS,
@@ -28,6 +29,8 @@ __all__ = [
     "CloudConfiguration",
     "CloudConfigurationQuerySet",
     "ConfigurationStatus",
+    "NetworkConfiguration",
+    "NetworkConfigurationQuerySet",
     "Provider",
     "Secret",
     "SecretGroup",

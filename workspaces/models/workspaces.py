@@ -15,6 +15,7 @@ from accounts.permissions import WorkspaceRole
 from portal.clouds.base import Target, WorkspaceSpec
 from portal.models import Reconciled
 from workspaces.models.clouds import CloudConfiguration
+from workspaces.models.networks import NetworkConfiguration
 
 
 class WorkspaceStatus(models.TextChoices):
@@ -59,6 +60,9 @@ class Workspace(Reconciled):
     cloud_configuration = models.ForeignKey(CloudConfiguration, on_delete=models.PROTECT, related_name="workspaces")
     name = models.CharField(max_length=100)
     region = models.CharField(max_length=40)
+    network = models.ForeignKey(
+        NetworkConfiguration, null=True, blank=True, on_delete=models.PROTECT, related_name="workspaces"
+    )
     status = models.CharField(max_length=20, choices=WorkspaceStatus.choices, default=WorkspaceStatus.NEW)
     target = models.CharField(max_length=20, default=Target.RUNNING.value)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -89,7 +93,8 @@ class Workspace(Reconciled):
 
     def spec(self) -> WorkspaceSpec:
         """What the cloud should make of it."""
-        return WorkspaceSpec(id=str(self.pk), name=self.name, region=self.region)
+        network = self.network.network() if self.network else None
+        return WorkspaceSpec(id=str(self.pk), name=self.name, region=self.region, network=network)
 
 
 class WorkspaceMembershipQuerySet(models.QuerySet["WorkspaceMembership"]):

@@ -24,6 +24,10 @@ def ec2(world: World) -> Any:
 
 @pytest.fixture
 def network(ec2: Any) -> Network:
+    return good_network(ec2)
+
+
+def good_network(ec2: Any) -> Network:
     """As the guide wants it, with a NAT gateway."""
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
