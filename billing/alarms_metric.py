@@ -22,6 +22,7 @@ from clusters.models import Cluster, ClusterStatus
 from portal.clouds.base import CloudError, Health, Sample
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration, Provider
+from workspaces.offers import types_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def vcpus_in_use(configuration: CloudConfiguration, clusters: list[Cluster]) -> 
     if not clusters:
         return 0
     cloud = cloud_of(configuration)
-    vcpus = {kind.name: kind.vcpus for region in cloud.regions() for kind in cloud.instance_types(region)}
+    regions = {cluster.workspace.region for cluster in clusters}
+    vcpus = {kind.name: kind.vcpus for region in regions for kind in types_of(configuration, region)}
     observations = cloud.observe_clusters([cluster.handle for cluster in clusters])
     total = 0
     for cluster, observation in zip(clusters, observations, strict=True):

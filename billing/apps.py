@@ -17,6 +17,7 @@ class BillingConfig(AppConfig):
 
         costs.costs_of = runs.costs_of
         pricing.refuse_unpriced = rates.refuse_unpriced
+        pricing.hourly = rates.hourly_now
         launching.checks.append(holds.reserve)
         launching.room = banners.room
         ledger.followers.append(holds.follow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -31,6 +31,15 @@ def hourly_at(provider: str, instance_type: str, at: datetime) -> Decimal | None
     valid = Q(valid_to=None) | Q(valid_to__gt=at)
     rate = Rate.objects.filter(valid, provider=provider, instance_type=instance_type, valid_from__lte=at).first()
     return rate.hourly if rate else settings.PORTAL_DEFAULT_HOURLY
+
+
+def hourly_now(workspace: Workspace, instance_types: Iterable[str]) -> Mapping[str, Decimal | None]:
+    """What ``hourly_at`` says of many types in a workspace now, by one question."""
+    now = timezone.now()
+    valid = Q(valid_to=None) | Q(valid_to__gt=now)
+    rates = Rate.objects.filter(valid, provider=workspace.cloud_configuration.provider, valid_from__lte=now)
+    found = dict(rates.values_list("instance_type", "hourly"))
+    return {name: found.get(name, settings.PORTAL_DEFAULT_HOURLY) for name in instance_types}
 
 
 class Prices:

@@ -6,11 +6,18 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.utils import ErrorDict
 
 from accounts.forms import NameField
+from clusters.forms_machine import (
+    MACHINE_FIELDS,
+    instance_type_field,
+    offer_machines,
+    role_field,
+    spot_field,
+    zone_field,
+)
 from clusters.models import ClusterStatus
-from portal.clouds.base import CloudError, InstanceType
-from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
 
 MAX_INSTANCES = 1000
@@ -78,54 +85,77 @@ class ClusterForm(forms.Form):
     """A new cluster."""
 
     name = NameField(label="Cluster name")
-    instance_type = forms.ChoiceField(label="Instance type")
+    instance_type = instance_type_field()
     instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, initial=1, label="Number of instances")
     release = forms.ChoiceField(label="Bodo version")
+    spot = spot_field()
     auto_pause_minutes = minutes_field(
         "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
     )
     auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
     max_lifetime_minutes = LifetimeField()
+    zone = zone_field()
+    instance_role = role_field()
     description = forms.CharField(max_length=1000, required=False, label="Description")
     tags = TagsField(label="Tags", help_text="One key=value per line.")
 
     def __init__(self, *args: Any, workspace: Workspace, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.list_error: CloudError | None = None
-        cloud = cloud_of(workspace.cloud_configuration)
-        try:
-            types = cloud.instance_types(workspace.region)
-            releases = cloud.releases()
-        except CloudError as error:
-            types, releases, self.list_error = [], [], error
-        _choices(self.fields["instance_type"], [(kind.name, label_of(kind)) for kind in types])
-        _choices(self.fields["release"], [(release.version, f"Bodo {release.version}") for release in releases])
+        self.offered = offer_machines(self, workspace)
+
+    def hide_errors(self) -> None:
+        """Nobody who only looks at the list again is told what is still missing."""
+        self._errors = ErrorDict()
+
+    @property
+    def more_is_open(self) -> bool:
+        """Whether there is something to see among what most people leave as it is."""
+        names = [name for name in ("zone", "instance_role", "description", "tags") if name in self.fields]
+        return any(self[name].errors or self[name].value() for name in names)
+
+    def clean(self) -> dict[str, Any]:
+        """Spot clusters cannot pause."""
+        return _refuse_pause_of_spot(self, super().clean() or self.cleaned_data)
 
 
 class ClusterEditForm(forms.Form):
-    """What of a cluster can be changed: everything when it is stopped, else what needs no new machines."""
+    """What of a cluster can be changed: everything when it is stopped, else what needs no new machines. ``initial`` is
+    the cluster as it is."""
 
     name = NameField(label="Cluster name")
-    instance_type = forms.ChoiceField(label="Instance type")
+    instance_type = instance_type_field()
     release = forms.ChoiceField(label="Bodo version")
+    spot = spot_field()
     auto_pause_minutes = minutes_field(
         "Auto-pause", "Minutes without a job until the cluster is paused; 0 is never.", 60
     )
     auto_stop_minutes = minutes_field("Auto-stop", "Minutes without a job until the cluster is stopped; 0 is never.", 0)
     max_lifetime_minutes = LifetimeField()
+    zone = zone_field()
+    instance_role = role_field()
     description = forms.CharField(max_length=1000, required=False, label="Description")
     tags = TagsField(label="Tags", help_text="One key=value per line.")
 
     def __init__(self, *args: Any, workspace: Workspace, stopped: bool, **options: Any) -> None:
         super().__init__(*args, **options)
-        if not stopped:
-            for name in ("instance_type", "release", "tags"):
-                del self.fields[name]
+        if stopped:
+            offer_machines(self, workspace, self.initial)
             return
-        cloud = cloud_of(workspace.cloud_configuration)
-        types, releases = cloud.instance_types(workspace.region), cloud.releases()
-        _choices(self.fields["instance_type"], [(kind.name, label_of(kind)) for kind in types])
-        _choices(self.fields["release"], [(release.version, f"Bodo {release.version}") for release in releases])
+        for name in (*MACHINE_FIELDS, "tags"):
+            del self.fields[name]
+        if self.initial["spot"] and not self.initial["auto_pause_minutes"]:
+            del self.fields["auto_pause_minutes"]
+
+    def clean(self) -> dict[str, Any]:
+        """Spot clusters cannot pause."""
+        return _refuse_pause_of_spot(self, super().clean() or self.cleaned_data)
+
+
+def _refuse_pause_of_spot(form: forms.Form, values: dict[str, Any]) -> dict[str, Any]:
+    spot = values["spot"] if "spot" in values else form.initial.get("spot")
+    if spot and values.get("auto_pause_minutes"):
+        form.add_error("auto_pause_minutes", "A spot cluster cannot pause. Set this to 0, and use auto-stop.")
+    return values
 
 
 class ScaleForm(forms.Form):
@@ -160,14 +190,3 @@ class ClusterFilter(forms.Form):
         label="Status",
         choices=[("", "Any status"), *((s, s) for s in ClusterStatus.values if s != ClusterStatus.TERMINATED)],
     )
-
-
-def label_of(kind: InstanceType) -> str:
-    """An instance type as a choice shows it."""
-    cores = f"{kind.cores} core{'s' if kind.cores != 1 else ''}"
-    return f"{kind.name} · {cores} · {kind.memory / 1024:.1f} GiB"
-
-
-def _choices(field: forms.Field, choices: list[tuple[str, str]]) -> None:
-    assert isinstance(field, forms.ChoiceField)
-    field.choices = choices

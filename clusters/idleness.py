@@ -4,6 +4,7 @@
 
 used by a run, or one waits for it   → busy: no time is set
 else                                 → so many minutes after the last activity, and not before a snooze ends
+spot                                 → it cannot pause, whatever is set
 both pause and stop are set          → what comes first; at the same moment the stop, which would follow anyway
 under way, stopped, failed, gone     → nothing comes next
 """
@@ -69,7 +70,7 @@ def outlook(cluster: Cluster, now: datetime, signals: Iterable[Signal] = ()) -> 
         return None
     held = tuple(signals)
     plans = [("stop", cluster.auto_stop_minutes)]
-    if cluster.status == ClusterStatus.RUNNING:
+    if cluster.status == ClusterStatus.RUNNING and not cluster.spot:
         plans.append(("pause", cluster.auto_pause_minutes))
     plans = [(action, minutes) for action, minutes in plans if minutes]
     if not plans:

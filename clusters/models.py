@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from portal.clouds.base import ClusterSpec, Target
 from portal.models import NextNumber, Reconciled
-from workspaces.models import Workspace
+from workspaces.models import InstanceRole, Workspace
 
 
 class ClusterStatus(models.TextChoices):
@@ -71,7 +71,8 @@ class ClusterQuerySet(models.QuerySet["Cluster"]):
         """Those for which ``idleness.outlook`` names this time or an earlier one, if nothing keeps them alive."""
         running, paused = Q(status=S.RUNNING, target=Target.RUNNING), Q(status=S.PAUSED, target=Target.PAUSED)
         awake = Q(snoozed_until=None) | Q(snoozed_until__lte=at)
-        over = (running & _over("auto_pause_minutes", at)) | ((running | paused) & _over("auto_stop_minutes", at))
+        pausing = running & Q(spot=False) & _over("auto_pause_minutes", at)
+        over = pausing | ((running | paused) & _over("auto_stop_minutes", at))
         return self.filter(awake, over, _AT_REST, last_activity_at__lt=at)
 
 
@@ -101,7 +102,8 @@ class Activity(models.TextChoices):
 class Cluster(Reconciled):
     """Machines that run Bodo. ``target`` is what people want, ``status`` how far it is.
 
-    ``instances`` is wanted, ``deployed_instances`` is there. ``generation`` grows with each restart and
+    ``instances`` is wanted, ``deployed_instances`` is there. Without a ``zone`` the cloud chooses one; without an
+    ``instance_role`` its machines have the workspace's own. ``generation`` grows with each restart and
     ``deployed_generation`` follows. ``busy_with`` is the run that has the cluster to itself;
     ``dedicated_to`` the one for which it was made and with which it is removed. ``running_since`` is when it came from
     rest and ran; ``told_end`` is the end of its lifetime of which people were told.
@@ -120,6 +122,11 @@ class Cluster(Reconciled):
     instances = models.PositiveIntegerField()
     deployed_instances = models.PositiveIntegerField(default=0)
     release = models.CharField(max_length=40)
+    spot = models.BooleanField(default=False)
+    zone = models.CharField(max_length=60, blank=True)
+    instance_role = models.ForeignKey(
+        InstanceRole, null=True, blank=True, on_delete=models.PROTECT, related_name="clusters"
+    )
     auto_pause_minutes = models.PositiveIntegerField(default=0)
     auto_stop_minutes = models.PositiveIntegerField(default=0)
     max_lifetime_minutes = models.PositiveIntegerField(default=0)
@@ -188,7 +195,10 @@ class Cluster(Reconciled):
             instances=self.instances,
             release=self.release,
             generation=self.generation,
+            spot=self.spot,
             tags=self.tags,
+            zone=self.zone,
+            instance_role=self.instance_role.handle if self.instance_role else {},
         )
 
     @property

@@ -77,7 +77,11 @@ class ClusterMachine(Machine[Cluster]):
 
     def load(self, pk: str) -> Cluster | None:
         """The cluster with all that its cloud needs."""
-        return Cluster.objects.select_related("workspace__cloud_configuration").filter(pk=pk).first()
+        return (
+            Cluster.objects.select_related("workspace__cloud_configuration", "workspace__network", "instance_role")
+            .filter(pk=pk)
+            .first()
+        )
 
     def advance(self, row: Cluster) -> Step:
         """One step of the deployment. A change of size waits for the end of the run that has the cluster."""

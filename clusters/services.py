@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,12 +13,12 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from clusters import activity, launching, ledger, pricing
+from clusters import activity, choices, launching, ledger, pricing
 from clusters.models import Activity, Cluster, ClusterStatus
 from portal import events, queue
 from portal.clouds.base import Target
 from portal.errors import UserError
-from workspaces.models import Workspace, WorkspaceStatus
+from workspaces.models import InstanceRole, Workspace, WorkspaceStatus
 
 S = ClusterStatus
 ANY = frozenset(S) - {S.TERMINATED, S.TERMINATING}
@@ -87,6 +88,9 @@ def create_cluster(
     instance_type: str,
     instances: int,
     release: str,
+    spot: bool = False,
+    zone: str = "",
+    instance_role: InstanceRole | None = None,
     auto_pause_minutes: int = 0,
     auto_stop_minutes: int = 0,
     max_lifetime_minutes: int = 0,
@@ -94,30 +98,36 @@ def create_cluster(
     tags: dict[str, str] | None = None,
     dedicated_to: UUID | None = None,
 ) -> Cluster:
-    """A cluster, to be deployed. Minutes of 0 mean never, or no maximum. One that is ``dedicated_to`` a run takes
-    no other run, and whoever made it removes it. Raises UserError(NameTaken, WorkspaceNotReady, NoRate), or what
-    ``launching.checks`` raise."""
-    place = Workspace.objects.select_for_update().get(pk=workspace.pk)
+    """A cluster, to be deployed. Minutes of 0 mean never, or no maximum; without a ``zone`` the cloud chooses one. One
+    that is ``dedicated_to`` a run takes no other run, and whoever made it removes it. Raises UserError(NameTaken,
+    WorkspaceNotReady, NoRate), or what ``choices.refuse_unfit`` and ``launching.checks`` raise."""
+    places = Workspace.objects.select_for_update(of=("self",)).select_related("cloud_configuration")
+    place = places.get(pk=workspace.pk)
     if place.status != WorkspaceStatus.READY or place.target != Target.RUNNING:
         raise UserError("WorkspaceNotReady", f"The workspace {place.name} is {place.status}.")
     pricing.refuse_unpriced(place, instance_type)
+    cluster = Cluster(
+        workspace=place,
+        name=name,
+        instance_type=instance_type,
+        instances=instances,
+        release=release,
+        spot=spot,
+        zone=zone,
+        instance_role=instance_role,
+        auto_pause_minutes=auto_pause_minutes,
+        auto_stop_minutes=auto_stop_minutes,
+        max_lifetime_minutes=max_lifetime_minutes,
+        description=description,
+        tags=tags or {},
+        dedicated_to=dedicated_to,
+        created_by=actor.user,
+        **activity.of_person(actor, Activity.CREATE),
+    )
+    choices.refuse_unfit(cluster, CHANGEABLE_STOPPED)
     try:
         with transaction.atomic():
-            cluster = Cluster.objects.create(
-                workspace=place,
-                name=name,
-                instance_type=instance_type,
-                instances=instances,
-                release=release,
-                auto_pause_minutes=auto_pause_minutes,
-                auto_stop_minutes=auto_stop_minutes,
-                max_lifetime_minutes=max_lifetime_minutes,
-                description=description,
-                tags=tags or {},
-                dedicated_to=dedicated_to,
-                created_by=actor.user,
-                **activity.of_person(actor, Activity.CREATE),
-            )
+            cluster.save(force_insert=True)
     except IntegrityError:
         raise UserError(
             "NameTaken", "A cluster of this name exists in the workspace.", "Choose another name."
@@ -171,6 +181,8 @@ def refusal_of(cluster: Cluster, action: Action) -> str:
     """Why an action cannot be asked for now; empty when it can."""
     if cluster.target == Target.TERMINATED:
         return "It is being deleted."
+    if cluster.spot and action.target is Target.PAUSED:
+        return choices.SPOT_CANNOT_PAUSE
     if cluster.status not in action.allowed:
         return action.refusal
     if cluster.target == action.target and not action.restarts and not cluster.failure_code:
@@ -207,13 +219,13 @@ def scale_cluster(*, actor: Actor, cluster: Cluster, instances: int) -> None:
 
 
 CHANGEABLE_RUNNING = ("name", "description", "auto_pause_minutes", "auto_stop_minutes", "max_lifetime_minutes")
-CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags")
+CHANGEABLE_STOPPED = (*CHANGEABLE_RUNNING, "instance_type", "release", "tags", "spot", "zone", "instance_role")
 
 
 @transaction.atomic
 def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
-    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken, NoRate, LifetimeOver), or
-    what ``launching.checks`` raise where it may run for longer."""
+    """Change what may be changed in the cluster's status. Raises UserError(NotNow, NameTaken, NoRate, LifetimeOver),
+    what ``choices.refuse_unfit`` raises, or what ``launching.checks`` raise where it may run for longer."""
     row = _locked(cluster)
     if row.target == Target.TERMINATED:
         raise UserError("NotNow", f"{row.name} is {row.status}.", "A cluster that is deleted cannot be changed.")
@@ -230,9 +242,10 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
         return
     if "instance_type" in changes:
         pricing.refuse_unpriced(row.workspace, changes["instance_type"])
-    before = {field: getattr(row, field) for field in changes}
+    before = _chosen(row, changes)
     for field, value in changes.items():
         setattr(row, field, value)
+    choices.refuse_unfit(row, changes)
     if "max_lifetime_minutes" in changes and row.target == Target.RUNNING:
         _refuse_over(row)
         launching.allow(actor, row)
@@ -243,7 +256,7 @@ def update_cluster(*, actor: Actor, cluster: Cluster, **changes: Any) -> None:
         raise UserError(
             "NameTaken", "A cluster of this name exists in the workspace.", "Choose another name."
         ) from None
-    _record(actor, "cluster.update", row, before=before, after=changes)
+    _record(actor, "cluster.update", row, before=before, after=_chosen(row, changes))
     events.notify(row.workspace_id, f"cluster-{row.pk}")
 
 
@@ -296,7 +309,8 @@ def nudge(cluster: Cluster) -> None:
 
 def _locked(cluster: Cluster) -> Cluster:
     """The row as it is now, locked; its workspace is read and not locked."""
-    return Cluster.objects.select_for_update(of=("self",)).select_related("workspace").get(pk=cluster.pk)
+    rows = Cluster.objects.select_for_update(of=("self",)).select_related("workspace__cloud_configuration")
+    return rows.get(pk=cluster.pk)
 
 
 def _wish(row: Cluster, *fields: str) -> None:
@@ -308,8 +322,13 @@ def _wish(row: Cluster, *fields: str) -> None:
 
 def _definition(cluster: Cluster) -> dict[str, Any]:
     """What people chose for a cluster."""
-    fields = (*CHANGEABLE_STOPPED, "instances")
-    return {field: value for field in fields if (value := getattr(cluster, field))}
+    return {field: value for field, value in _chosen(cluster, (*CHANGEABLE_STOPPED, "instances")).items() if value}
+
+
+def _chosen(cluster: Cluster, fields: Iterable[str]) -> dict[str, Any]:
+    """Some of its fields, as the audit log has them."""
+    values = {field: getattr(cluster, field) for field in fields}
+    return {field: str(value) if isinstance(value, InstanceRole) else value for field, value in values.items()}
 
 
 def _record(actor: Actor, verb: str, cluster: Cluster, **detail: Any) -> None:

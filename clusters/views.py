@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,17 +18,20 @@ from accounts.permissions import Perm
 from clusters import idleness, launching, lifetimes, pricing, services
 from clusters.forms import SNOOZES, ClusterEditForm, ClusterFilter, ClusterForm, ScaleForm
 from clusters.models import Cluster, ClusterStatus
+from portal.clouds.base import Check
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
 from portal.paging import page
+from workspaces import doctor, services_offers
 from workspaces.access import WorkspaceRequest, workspace_view
+from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
 
 SHOWN = (
     *("number", "workspace_id", "name", "description", "status", "due_at", "failure_message", "progress_message"),
     *("instance_type", "instances", "release", "target", "busy_with", "auto_pause_minutes", "auto_stop_minutes"),
-    *("last_activity_at", "last_activity", "last_activity_name", "last_activity_id", "snoozed_until"),
+    *("spot", "last_activity_at", "last_activity", "last_activity_name", "last_activity_id", "snoozed_until"),
 )
 """What a line of the list reads: half of the columns."""
 
@@ -44,7 +47,9 @@ class Line:
 
 def find(workspace: Workspace, cluster: UUID) -> Cluster:
     """A cluster of this workspace, also one that is gone, whose page shows its history; 404 for any other."""
-    return get_object_or_404(Cluster.objects.filter(workspace=workspace).select_related("created_by"), pk=cluster)
+    return get_object_or_404(
+        Cluster.objects.filter(workspace=workspace).select_related("created_by", "instance_role"), pk=cluster
+    )
 
 
 @workspace_view(Perm.WS_VIEW)
@@ -75,17 +80,47 @@ def _lines(clusters: Sequence[Cluster]) -> list[Line]:
 
 @workspace_view(Perm.CLUSTER_EDIT, ("GET", "HEAD", "POST"))
 def new(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
-    """Make a cluster."""
+    """CHECK shows what the cloud says to it; CREATE asks the same, and makes the cluster unless a check failed.
+    REFRESH asks for the list of instance types again, and LOOK whether it has come."""
     form = ClusterForm(posted(request), workspace=workspace)
-    if request.method == "POST" and form.is_valid():
+    action = request.POST.get("action", "create")
+    if request.POST.get("waiting") and form.offered.fetching:
+        return HttpResponse(status=204)
+    checks: list[Check] | None = None
+    if action in {"look", "refresh"}:
+        if action == "refresh":
+            services_offers.refresh(actor=actor_of(request), workspace=workspace)
+        form = ClusterForm(posted(request), workspace=workspace)
+        form.hide_errors()
+    elif request.method == "POST" and form.is_valid():
         try:
-            cluster = services.create_cluster(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
-            return done(request, "clusters:detail", workspace.pk, cluster.pk)
+            checks = doctor.ask(_question(workspace, form.cleaned_data))
+            if action != "check" and not doctor.failed(checks):
+                cluster = services.create_cluster(actor=actor_of(request), workspace=workspace, **form.cleaned_data)
+                return done(request, "clusters:detail", workspace.pk, cluster.pk)
+            if action != "check":
+                form.add_error(None, doctor.STOPPED)
         except UserError as error:
-            form.add_error("name" if error.code == "NameTaken" else None, f"{error.message} {error.hint}".strip())
+            form.add_error(_OF_ERROR.get(error.code), f"{error.message} {error.hint}".strip())
     limits = launching.room(workspace, request.user)
-    context = {"nav": "clusters", "list_error": form.list_error, "limits": limits}
+    context = {"nav": "clusters", "offered": form.offered, "checks": checks, "limits": limits}
     return form_response(request, "clusters/new.html", form, **context)
+
+
+_OF_ERROR = {
+    "NameTaken": "name",
+    "SpotNotOffered": "spot",
+    "SpotCannotPause": "auto_pause_minutes",
+    "ZoneNotOffered": "zone",
+    "RoleNotUsable": "instance_role",
+}
+"""The fields that refusals are about."""
+
+
+def _question(workspace: Workspace, values: dict[str, Any]) -> Callable[[], Sequence[Check]]:
+    """What the launch doctor asks about a cluster that is not there yet."""
+    cloud, spec = cloud_of(workspace.cloud_configuration), Cluster(workspace=workspace, **values).spec()
+    return lambda: cloud.check_cluster(spec)
 
 
 def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Cluster) -> dict[str, Any]:
@@ -118,6 +153,7 @@ def live_context(request: WorkspaceRequest, workspace: Workspace, cluster: Clust
         "line": _lines([cluster])[0],
         "saved": pricing.saved_this_month(cluster),
         "snoozes": SNOOZES,
+        "features": cloud_of(workspace.cloud_configuration).features,
         "now": timezone.now(),
     }
 
@@ -147,7 +183,8 @@ def edit(request: WorkspaceRequest, workspace: Workspace, cluster: UUID) -> Http
             messages.success(request, "Saved.")
             return done(request, "clusters:detail", workspace.pk, found.pk)
         except UserError as error:
-            form.add_error("name" if error.code == "NameTaken" else None, f"{error.message} {error.hint}".strip())
+            field = _OF_ERROR.get(error.code)
+            form.add_error(field if field in form.fields else None, f"{error.message} {error.hint}".strip())
     return form_response(request, "clusters/edit.html", form, nav="clusters", cluster=found)
 
 

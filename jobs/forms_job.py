@@ -18,7 +18,9 @@ from django.forms.utils import ErrorDict
 from django.http import QueryDict
 
 from accounts.forms import NameField
-from clusters.forms import MAX_INSTANCES, LifetimeField, TagsField, label_of
+from clusters import choices
+from clusters.forms import MAX_INSTANCES, LifetimeField, TagsField
+from clusters.forms_machine import instance_type_field, offer_machines, role_field, spot_field, zone_field
 from clusters.models import Cluster
 from jobs.fetching.web import name_of
 from jobs.forms import MODES, ArgumentsField, EnvironmentField, ParametersField, PlainSelect
@@ -81,8 +83,8 @@ STEPS = (
         "cluster",
         "Cluster",
         (
-            *("place", "cluster", "instance_type", "instances", "release", "max_lifetime_minutes"),
-            *("auto_resume", "pause_on_finish"),
+            *("place", "cluster", "instance_type", "instances", "release", "spot", "zone", "instance_role"),
+            *("max_lifetime_minutes", "auto_resume", "pause_on_finish"),
         ),
     ),
 )
@@ -147,9 +149,12 @@ class JobForm(forms.Form):
 
     place = forms.ChoiceField(label="Where it runs", widget=forms.RadioSelect)
     cluster = forms.ModelChoiceField(Cluster.objects.none(), required=False, label="Cluster", widget=PlainSelect)
-    instance_type = forms.ChoiceField(required=False, label="Instance type")
+    instance_type = instance_type_field(required=False)
     instances = forms.IntegerField(min_value=1, max_value=MAX_INSTANCES, required=False, label="Number of instances")
     release = forms.ChoiceField(required=False, label="Bodo version")
+    spot = spot_field()
+    zone = zone_field()
+    instance_role = role_field()
     max_lifetime_minutes = LifetimeField()
     auto_resume = forms.BooleanField(required=False, label="Resume the cluster if it is paused")
     pause_on_finish = forms.BooleanField(
@@ -167,7 +172,6 @@ class JobForm(forms.Form):
             given.update({name: value for name, value in defaults.items() if name not in given})
             self.data = given
         self.workspace, self.for_template, self.kept = workspace, for_template, kept
-        self.list_error: CloudError | None = None
         if not for_template:
             self.fields["name"].label = "Run name"
             del self.fields["description"]
@@ -190,13 +194,7 @@ class JobForm(forms.Form):
         groups.queryset = SecretGroup.objects.in_workspace(self.workspace)
         self.has_groups = groups.queryset.exists()
         self._offer_catalogs(code)
-        cloud = cloud_of(self.workspace.cloud_configuration)
-        try:
-            types, releases = cloud.instance_types(self.workspace.region), cloud.releases()
-        except CloudError as error:
-            types, releases, self.list_error = [], [], error
-        self._choices("instance_type", [(kind.name, label_of(kind)) for kind in types])
-        self._choices("release", [(release.version, f"Bodo {release.version}") for release in releases])
+        self.offered = offer_machines(self, self.workspace, self.initial)
         relevant = self.relevant()
         needed = {"location", "file", "sql", "mode", "cluster", "instance_type", "instances", "release"} & relevant
         for name in needed if self.source is not SourceType.S3 else needed - {"file"}:
@@ -297,7 +295,7 @@ class JobForm(forms.Form):
         if place != "existing":
             names -= {"cluster", "auto_resume", "pause_on_finish"}
         if place != "new":
-            names -= {"instance_type", "instances", "release", "max_lifetime_minutes"}
+            names -= {"instance_type", "instances", "release", "spot", "zone", "instance_role", "max_lifetime_minutes"}
         return names
 
     def shown(self, step: FormStep) -> Iterator[BoundField]:
@@ -336,6 +334,8 @@ class JobForm(forms.Form):
         if "file" in relevant and "file" not in self.errors:
             self._check_file(values.get("file", "").strip().strip("/"))
         self._check_values(values)
+        if "cluster" in relevant and values.get("cluster") and values["cluster"].spot and values.get("pause_on_finish"):
+            self.add_error("pause_on_finish", choices.SPOT_CANNOT_PAUSE)
         if "environment" in values:
             self._keep_environment(values["environment"])
         return values
@@ -449,8 +449,15 @@ class JobForm(forms.Form):
                 found: Cluster = values["cluster"]
                 return found
             case "new":
+                role = values.get("instance_role")
                 return NewCluster(
-                    values["instance_type"], values["instances"], values["release"], values["max_lifetime_minutes"] or 0
+                    values["instance_type"],
+                    values["instances"],
+                    values["release"],
+                    values["max_lifetime_minutes"] or 0,
+                    spot=values.get("spot", False),
+                    zone=values.get("zone", ""),
+                    instance_role=str(role.pk) if role else "",
                 )
             case _:
                 return None

@@ -49,6 +49,7 @@ from portal.models import record_event
 from portal.reconcile import Machine
 from workspaces.clouds import cloud_of
 from workspaces.models import CloudConfiguration
+from workspaces.offers import types_of
 
 logger = logging.getLogger(__name__)
 S = RunStatus
@@ -139,7 +140,8 @@ class RunMachine(Machine[Run]):
             # Known before the start, so that after a crash in between we still say what it is that runs.
             event = Event("source", f"Fetched {prepared.commit[:12] or prepared.digest[:12]}")
             return Step({"source": source}, Pending(0), [event])
-        kinds = {kind.name: kind.cores for kind in cloud.instance_types(row.cluster.workspace.region)}
+        place = row.cluster.workspace
+        kinds = {kind.name: kind.cores for kind in types_of(place.cloud_configuration, place.region)}
         with transaction.atomic():
             first = Run.objects.queued_on(row.cluster_id).first()
             mine = first is not None and first.pk == row.pk

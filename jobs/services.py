@@ -17,7 +17,7 @@ from portal import events, queue
 from portal.clouds.base import Target
 from portal.errors import UserError
 from workspaces.catalogs import refuse_gone
-from workspaces.models import Workspace
+from workspaces.models import InstanceRole, Workspace
 
 
 @transaction.atomic
@@ -107,6 +107,13 @@ def _queue_of(run: Run, cluster: Cluster, spec: JobSpec) -> Cluster:
         raise UserError(
             "QueueFull", f"{MAX_QUEUED} runs wait for {place.name}.", "Wait for some to end, or cancel some."
         )
+    if place.spot and spec.pause_on_finish:
+        raise UserError(
+            "SpotCannotPause",
+            f"{place.name} is a spot cluster, which cannot pause at the end.",
+            "Let the job leave it running; its auto-stop removes the machines when nobody uses them.",
+            status=422,
+        )
     clusters.used(place, run.pk, run.name, run.requested_by_id)
     return place
 
@@ -120,11 +127,25 @@ def _make_cluster(actor: Actor, run: Run, wanted: NewCluster) -> Cluster:
         instance_type=wanted.instance_type,
         instances=wanted.instances,
         release=wanted.release,
+        spot=wanted.spot,
+        zone=wanted.zone,
+        instance_role=_role_of(run, wanted),
         max_lifetime_minutes=wanted.max_lifetime_minutes,
         description=f"Made for the job {run.name}, and removed with it.",
         tags=run.tags,
         dedicated_to=run.pk,
     )
+
+
+def _role_of(run: Run, wanted: NewCluster) -> InstanceRole | None:
+    if not wanted.instance_role:
+        return None
+    role = InstanceRole.objects.in_workspace(run.workspace).filter(pk=wanted.instance_role).first()
+    if role is None:
+        raise UserError(
+            "RoleNotUsable", "The instance role of its new cluster was deleted.", "Choose another.", status=422
+        )
+    return role
 
 
 @transaction.atomic

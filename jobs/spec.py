@@ -73,12 +73,16 @@ class Retry:
 
 @dataclass(frozen=True)
 class NewCluster:
-    """A cluster that is made for one run and removed with it. Minutes of 0 are no maximum."""
+    """A cluster that is made for one run and removed with it. Minutes of 0 are no maximum; without a ``zone`` the cloud
+    chooses one; ``instance_role`` is the id of a role of the workspace's, empty for its own."""
 
     instance_type: str
     instances: int
     release: str
     max_lifetime_minutes: int = 0
+    spot: bool = False
+    zone: str = ""
+    instance_role: str = ""
 
 
 @dataclass(frozen=True)

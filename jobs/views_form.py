@@ -16,6 +16,10 @@ _OF_ERROR = {
     "ClusterNotAvailable": "cluster",
     "QueueFull": "cluster",
     "ClusterGone": "cluster",
+    "SpotNotOffered": "spot",
+    "SpotCannotPause": "pause_on_finish",
+    "ZoneNotOffered": "zone",
+    "RoleNotUsable": "instance_role",
     "CatalogGone": "catalog",
 }
 
@@ -27,6 +31,8 @@ def wants_saving(request: HttpRequest, form: JobForm) -> bool:
 
 def show(request: HttpRequest, form: JobForm, **context: Any) -> HttpResponse:
     """The step that comes next: the one that was asked for, or an earlier one with an error."""
+    if request.POST.get("waiting") and form.offered.fetching:
+        return HttpResponse(status=204)
     step = _choose(request, form)
     number = STEPS.index(step)
     context = {
@@ -37,7 +43,7 @@ def show(request: HttpRequest, form: JobForm, **context: Any) -> HttpResponse:
         "after": STEPS[number + 1] if number + 1 < len(STEPS) else None,
         "shown": list(form.shown(step)),
         "carried": list(form.carried(step)),
-        "list_error": form.list_error if step.name == "cluster" else None,
+        "offered": form.offered if step.name == "cluster" and "instance_type" in form.relevant() else None,
         **context,
     }
     return form_response(request, "jobs/form.html", form, **context)

@@ -37,6 +37,8 @@ from workspaces.models import (
     Catalog,
     CatalogKind,
     CloudConfiguration,
+    InstanceRole,
+    InstanceRoleStatus,
     NetworkConfiguration,
     Provider,
     Secret,
@@ -223,6 +225,18 @@ def make_cluster(workspace: Workspace, **fields: Any) -> Cluster:
         **fields,
     }
     return Cluster.objects.create(workspace=workspace, **values)
+
+
+def make_instance_role(workspace: Workspace, **fields: Any) -> InstanceRole:
+    """A role that is ACTIVE, unless ``fields`` says otherwise; no cloud has heard of it."""
+    values: dict[str, Any] = {
+        "name": f"Role {next(_count)}",
+        "role": "arn:aws:iam::123456789012:role/reader",
+        "status": InstanceRoleStatus.ACTIVE,
+        "due_at": None,
+        **fields,
+    }
+    return InstanceRole.objects.create(workspace=workspace, **values)
 
 
 def make_statement(cluster: Cluster, first: date, minutes: int = 60) -> Statement:

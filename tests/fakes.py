@@ -27,9 +27,11 @@ from portal.clouds.base import (
     Event,
     Exit,
     ExitReason,
+    Features,
     FileEntry,
     Handle,
     Health,
+    InstanceRoleSpec,
     InstanceType,
     LogChunk,
     LogMatches,
@@ -96,6 +98,10 @@ class FakeProcess:
     bundle: dict[str, bytes] = field(default_factory=dict)
 
 
+def _kind(cores: int) -> InstanceType:
+    return InstanceType(f"local.{cores}x", cores, cores, cores * 1024)
+
+
 @dataclass
 class FakeCloud(Lacking):
     """The provider. ``looks`` is how often a thing must be looked at until it is ready, ``going`` until it is gone."""
@@ -106,6 +112,13 @@ class FakeCloud(Lacking):
     going: int = 1
     poll_seconds: float = 0.1
     observe_seconds: float = 1.0
+    catalogue_seconds: float = 0.0
+    features: Features = field(default_factory=Features)
+    kinds: list[InstanceType] = field(default_factory=lambda: [_kind(cores) for cores in (1, 2, 4)])
+    region_zones: list[str] = field(default_factory=lambda: ["local-a"])
+    workspace_zones: list[str] = field(default_factory=list)
+    stands_in_the_way: list[Check] = field(default_factory=list)
+    asked: list[ClusterSpec | WorkspaceSpec] = field(default_factory=list)
     things: dict[str, Thing] = field(default_factory=dict)
     processes: dict[str, FakeProcess] = field(default_factory=dict)
     starts: Counter[str] = field(default_factory=Counter)
@@ -181,10 +194,28 @@ class FakeCloud(Lacking):
         return ["local"]
 
     def zones(self, region: str) -> Sequence[str]:
-        return ["local-a"]
+        return self.region_zones
+
+    def zones_of(self, workspace_handle: Handle) -> Sequence[str]:
+        return self.workspace_zones
 
     def instance_types(self, region: str) -> Sequence[InstanceType]:
-        return [InstanceType(f"local.{cores}x", cores, cores, cores * 1024) for cores in (1, 2, 4)]
+        """Where the answer is kept, asking is a call that can fail."""
+        if not self.catalogue_seconds:
+            return self.kinds
+        return list(self.call("instance-types", region, lambda: self.kinds))
+
+    def check_workspace(self, spec: WorkspaceSpec) -> Sequence[Check]:
+        self.asked.append(spec)
+        return list(self.call("check-workspace", spec.id, lambda: self.stands_in_the_way))
+
+    def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
+        self.asked.append(spec)
+        return list(self.call("check-cluster", spec.id, lambda: self.stands_in_the_way))
+
+    def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
+        steps = [FakeStep(self, spec.id, name, name, spec.role) for name in ("role", "policies")]
+        return plan.advance([] if target is Target.TERMINATED else steps, steps, handle)
 
     def total_vcpus(self) -> int | None:
         return self.capacity

@@ -13,7 +13,9 @@ from portal.admin import RECONCILED, LookOnlyAdmin, link, link_to_list
 from workspaces.models import (
     Catalog,
     CloudConfiguration,
+    InstanceRole,
     NetworkConfiguration,
+    Offers,
     Secret,
     SecretGroup,
     Workspace,
@@ -21,6 +23,7 @@ from workspaces.models import (
 )
 
 SHOWN = 20
+_STATE = [name for name in RECONCILED if name not in {"target", "handle"}]
 
 
 @admin.register(CloudConfiguration)
@@ -110,6 +113,33 @@ class CatalogAdmin(WithAudit[Catalog], LookOnlyAdmin[Catalog]):
     list_select_related = ["workspace", "changed_by"]
     search_fields = ["name", "workspace__name", "id"]
     fields = ["name", "workspace", "kind", "description", "changed_by", "changed_at", "created_at"]
+
+
+@admin.register(Offers)
+class OffersAdmin(LookOnlyAdmin[Offers]):
+    """What clouds offer, as far as it is kept, and whether it could be had."""
+
+    list_display = ["cloud_configuration", "region", "fetched_at", "due_at", "failure_code"]
+    list_select_related = ["cloud_configuration"]
+    search_fields = ["cloud_configuration__name", "cloud_configuration__organization__name"]
+    fields = ["cloud_configuration", "region", "fetched_at", "number_of_types", "zones", *_STATE]
+    readonly_fields = ["number_of_types", "zones", *_STATE]
+
+    @admin.display(description="Instance types")
+    def number_of_types(self, offers: Offers) -> int:
+        """How many there are."""
+        return len(offers.types)
+
+
+@admin.register(InstanceRole)
+class InstanceRoleAdmin(WithAudit[InstanceRole], LookOnlyAdmin[InstanceRole]):
+    """Customers' own roles for machines, with what their reconciler is at."""
+
+    list_display = ["name", "workspace", "role", "status", "target", "due_at", "failure_code"]
+    list_filter = ["status"]
+    list_select_related = ["workspace"]
+    search_fields = ["name", "role", "id", "workspace__name", "workspace__organization__name"]
+    readonly_fields = RECONCILED
 
 
 @admin.display(description="Workspaces")

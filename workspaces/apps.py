@@ -13,11 +13,13 @@ class WorkspacesConfig(AppConfig):
         from accounts import hooks
         from portal import reconcile
         from workspaces import membership
+        from workspaces.offers import OffersMachine
         from workspaces.reconcile import WorkspaceMachine
         from workspaces.reconcile_configurations import ConfigurationMachine
 
         reconcile.register(WorkspaceMachine())
         reconcile.register(ConfigurationMachine())
+        reconcile.register(OffersMachine())
         hooks.membership_ended.append(membership.membership_ended)
         hooks.invitation_accepted.append(membership.invitation_accepted)
         hooks.organization_in_use.append(membership.in_use)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from portal import events
 from portal.clouds.base import CloudError, Pending, Settled, Step, Target
 from portal.reconcile import Machine
+from workspaces import offers
 from workspaces.clouds import cloud_of
 from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
 
@@ -63,6 +64,7 @@ class WorkspaceMachine(Machine[Workspace]):
         row.failure_code, row.failure_message, row.failure_hint = error.code, error.message, error.hint
 
     def saved(self, row: Workspace) -> None:
-        """Tell the pages of the organization, and those in the workspace."""
+        """Tell the pages of the organization, and those in the workspace; ask what it can have, once it is READY."""
         events.notify(row.organization_id, f"workspace-{row.pk}")
         events.notify(row.pk, f"workspace-{row.pk}")
+        offers.workspace_saved(row)

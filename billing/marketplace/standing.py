@@ -28,8 +28,8 @@ def refuse_suspended(actor: Actor, cluster: Cluster) -> None:
 
 
 def pause_suspended() -> int:
-    """Pause what runs in suspended organizations, once the time that was announced has come. What was still being
-    deployed then is paused when it runs."""
+    """Pause what runs in suspended organizations, once the time that was announced has come; spot clusters, which
+    cannot pause, are stopped. What was still being deployed then is paused when it runs."""
     now, count = timezone.now(), 0
     for organization in Organization.objects.standing().filter(suspended_at__lte=now):
         subscription = MarketplaceSubscription.objects.in_organization(organization).first()
@@ -42,7 +42,8 @@ def pause_suspended() -> int:
 @transaction.atomic
 def _pause(seen: Cluster) -> bool:
     row = Cluster.objects.select_for_update(of=("self",)).get(pk=seen.pk)
-    if refusal_of(row, ACTIONS["pause"]):
+    action = ACTIONS["stop" if row.spot else "pause"]
+    if refusal_of(row, action):
         return False
-    act(actor=audit.system("subscription ended"), cluster=row, action=ACTIONS["pause"])
+    act(actor=audit.system("subscription ended"), cluster=row, action=action)
     return True

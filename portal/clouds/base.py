@@ -54,13 +54,15 @@ class Check:
 class Features:
     """What a provider offers beyond the least, so that nobody is asked for what is not there: spot instances, a choice
     of zone, roles of the customer's own for machines, networks of the customer's own, and a search for what stands in
-    the account without a record."""
+    the account without a record. ``fast_network`` and ``role`` are what its people call these things."""
 
     spot: bool = False
     zones: bool = False
     instance_roles: bool = False
     networks: bool = False
     orphans: bool = False
+    fast_network: str = "accelerated networking"
+    role: str = "Identity"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class InstanceType:
     cores: int
     memory: int
     accelerated_networking: bool = False
+
+    @property
+    def family(self) -> str:
+        """What types of the same make have in common: ``c6i`` of ``c6i.32xlarge``."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -479,6 +486,10 @@ class Cloud(Protocol):
     observe_seconds: float
     """How often it is worth asking for the state of machines, in seconds."""
 
+    catalogue_seconds: float
+    """How often it is worth asking for zones and instance types, in seconds: the caller keeps the answer for so long.
+    0 where that costs nothing, and nobody keeps it."""
+
     features: Features
 
     def check(self) -> Sequence[Check]:
@@ -499,6 +510,9 @@ class Cloud(Protocol):
 
     def zones(self, region: str) -> Sequence[str]:
         """The availability zones of a region."""
+
+    def zones_of(self, workspace_handle: Handle) -> Sequence[str]:
+        """The zones where clusters of a workspace can be, empty where that is any of its region. Asks nobody."""
 
     def instance_types(self, region: str) -> Sequence[InstanceType]:
         """The machines on offer, smallest first."""

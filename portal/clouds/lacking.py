@@ -26,6 +26,11 @@ class Lacking:
     """The rest of a ``Cloud``; a provider overrides what it has."""
 
     features = Features()
+    catalogue_seconds = 0.0
+
+    def zones_of(self, workspace_handle: Handle) -> Sequence[str]:
+        """Any of its region."""
+        return []
 
     def check_network(self, region: str, network: Network) -> Sequence[Check]:
         """It has no networks of the customer's own."""

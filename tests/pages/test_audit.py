@@ -45,6 +45,7 @@ from tests.factories import (
 )
 from tests.jobs import writes as jobs
 from tests.pages.world import Tenants
+from tests.workspaces import writes as choices
 from tests.workspaces import writes_configurations as configurations
 from workspaces import services as workspaces
 from workspaces import services_catalogs as catalogs
@@ -407,6 +408,7 @@ WRITES: dict[str, tuple[str, Write]] = {
         lambda t, by: services_idle.snooze_cluster(**by, cluster=t.lab.cluster, minutes=60),
     ),
     "clusters.services_idle.end_snooze": ("cluster.end_snooze", lambda t, by: end_a_snooze(t, **by)),
+    **choices.WRITES,
     **jobs.WRITES,
     **marketplace.WRITES,
     **staff.WRITES,
@@ -494,7 +496,14 @@ def rows() -> dict[str, list[tuple[Any, ...]]]:
         "workspaces_workspace",
     ]
     tables += ["workspaces_secretgroup", "workspaces_secret", "workspaces_catalog", "accounts_apitoken"]
-    tables += ["workspaces_workspacemembership", "clusters_cluster", "clusters_transition", "jobs_run"]
+    tables += [
+        "workspaces_offers",
+        "workspaces_instancerole",
+        "workspaces_workspacemembership",
+        "clusters_cluster",
+        "clusters_transition",
+        "jobs_run",
+    ]
     tables += ["billing_alarm", "billing_alarmendpoint", "billing_budget", "billing_budgetoverride"]
     found = {}
     with connection.cursor() as cursor:

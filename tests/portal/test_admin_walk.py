@@ -75,6 +75,7 @@ from tests.factories import (
     make_cluster,
     make_configuration,
     make_connection,
+    make_instance_role,
     make_invitation,
     make_network,
     make_organization,
@@ -91,7 +92,9 @@ from tests.test_architecture import INLINE, LAYERS
 from workspaces.models import (
     Catalog,
     CloudConfiguration,
+    InstanceRole,
     NetworkConfiguration,
+    Offers,
     Secret,
     SecretGroup,
     Workspace,
@@ -260,6 +263,8 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     Catalog: lambda: Catalog.objects.create(
         workspace=workspace(), name="c", kind="FILESYSTEM", settings={"directory": "x"}, sealed=NOT_SHOWN
     ),
+    Offers: lambda: Offers.objects.create(cloud_configuration=make_configuration(make_organization()), region="r"),
+    InstanceRole: lambda: make_instance_role(workspace()),
     Cluster: lambda: make_cluster(workspace()),
     Transition: lambda: Transition.objects.create(
         cluster=make_cluster(workspace()), seq=1, kind="STATUS", status="RUNNING", instances=1

@@ -10,6 +10,8 @@ from workspaces.models.clouds import (
     Way,
 )
 from workspaces.models.networks import NetworkConfiguration, NetworkConfigurationQuerySet
+from workspaces.models.offers import Offers
+from workspaces.models.roles import ROLE_TRANSITIONS, InstanceRole, InstanceRoleQuerySet, InstanceRoleStatus
 from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
     TRANSITIONS,
@@ -22,6 +24,7 @@ from workspaces.models.workspaces import (
 
 __all__ = [
     "CONFIGURATION_TRANSITIONS",
+    "ROLE_TRANSITIONS",
     "TRANSITIONS",
     "Catalog",
     "CatalogKind",
@@ -29,8 +32,12 @@ __all__ = [
     "CloudConfiguration",
     "CloudConfigurationQuerySet",
     "ConfigurationStatus",
+    "InstanceRole",
+    "InstanceRoleQuerySet",
+    "InstanceRoleStatus",
     "NetworkConfiguration",
     "NetworkConfigurationQuerySet",
+    "Offers",
     "Provider",
     "Secret",
     "SecretGroup",

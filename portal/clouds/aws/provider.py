@@ -59,7 +59,16 @@ class AwsCloud(Lacking):
     lag_seconds = 15.0
     """How long AWS may not show what it just made."""
 
-    features = Features(spot=True, zones=True, instance_roles=True, networks=True, orphans=True)
+    catalogue_seconds = 24 * 3600.0
+    features = Features(
+        spot=True,
+        zones=True,
+        instance_roles=True,
+        networks=True,
+        orphans=True,
+        fast_network="EFA",
+        role="Role ARN",
+    )
 
     def __init__(self, configuration: Configuration, holder: str, endpoint: str = "") -> None:
         self.configuration, self.holder, self.endpoint = configuration, holder, endpoint
@@ -90,6 +99,10 @@ class AwsCloud(Lacking):
     def zones(self, region: str) -> Sequence[str]:
         """The zones of a region, as this account calls them."""
         return workspace.zones_of(self.session(region))
+
+    def zones_of(self, workspace_handle: Handle) -> Sequence[str]:
+        """Those in which the workspace has subnets; with a network of the customer's own, a launch is checked."""
+        return list(workspace_handle.get("zones", []))
 
     def instance_types(self, region: str) -> Sequence[InstanceType]:
         """The machines on offer in a region. Takes seconds: the caller keeps the answer."""
