@@ -102,8 +102,16 @@ GRANTS: tuple[Grant, ...] = (
         "make a workspace's shared filesystem",
         actions(
             "elasticfilesystem",
-            "CreateFileSystem TagResource DescribeFileSystems DescribeMountTargets DescribeAccessPoints",
+            "CreateFileSystem DescribeFileSystems DescribeMountTargets DescribeAccessPoints",
         ),
+    ),
+    # Without the condition, whoever holds the role could make any filesystem of the account ours, and delete it.
+    Grant(
+        "FilesystemTag",
+        "tag filesystems and ways into them while making them",
+        actions("elasticfilesystem", "TagResource"),
+        conditions={"StringEquals": {"elasticfilesystem:CreateAction": ["CreateFileSystem", "CreateAccessPoint"]}},
+        context={"elasticfilesystem:CreateAction": "CreateFileSystem"},
     ),
     Grant(
         "FilesystemChange",
@@ -117,7 +125,14 @@ GRANTS: tuple[Grant, ...] = (
     Grant(
         "KeyCreate",
         "make a workspace's encryption key",
-        actions("kms", "CreateKey TagResource CreateAlias DeleteAlias ListAliases"),
+        actions("kms", "CreateKey TagResource ListAliases"),
+    ),
+    # AWS asks for both: the name, which has to be one of ours, and the key.
+    Grant(
+        "KeyNames",
+        "give the keys that it made names, and take them off again",
+        actions("kms", "CreateAlias DeleteAlias"),
+        ("arn:aws:kms:*:*:alias/portal/*", "arn:aws:kms:*:*:key/*"),
     ),
     Grant(
         "KeyUse",

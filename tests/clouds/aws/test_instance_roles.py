@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal.clouds.aws import instance_roles
 from portal.clouds.aws.grants_roles import OWN_ROLES, for_role
 from portal.clouds.base import CloudError, Failed, Handle, InstanceRoleSpec, Settled, Step, Target, WorkspaceSpec
 from tests.clouds.aws.cloud import CUSTOMER, REGION, Aws
@@ -253,6 +256,12 @@ def test_the_permissions_are_what_is_really_called(world: World, spec: InstanceR
     names = {action for grant in OWN_ROLES for action in grant.actions}
     assert names - called == {"iam:PassRole"}, "these are allowed for nothing"
     assert role_of(world.cloud.configuration.role_arn)  # whose inline policy every call above was held against
+
+
+def test_the_guide_names_each_reason() -> None:
+    reasons = set(re.findall(r'_no\("(\w+)"', Path(instance_roles.__file__).read_text())) | {"NodePolicyMissing"}
+    guide = Path("docs/aws.md").read_text().partition("### Roles of your own")[2].partition("\n##")[0]
+    assert set(re.findall(r"^\| `(\w+)`", guide, re.MULTILINE)) == reasons
 
 
 # --- Dying at every point ---------------------------------------------------------------------------------------------

@@ -58,6 +58,17 @@ def test_what_is_not_ours_cannot_be_changed_or_removed() -> None:
         assert ours or grant.name in known, grant.name
 
 
+def test_tags_are_put_only_on_what_is_being_made_or_has_a_name_of_ours() -> None:
+    """Whoever could tag anything could make anything ours. Of keys AWS cannot tell (decision 0013)."""
+    tagging = ("Tag", "AddTags", "CreateTags", "CreateOrUpdateTags")
+    for grant in GRANTS:
+        if not any(action.partition(":")[2].startswith(tagging) for action in grant.actions):
+            continue
+        being_made = any(key.endswith(":CreateAction") for key in grant.conditions.get("StringEquals", {}))
+        named = all("portal" in resource or "bodo-machine-" in resource for resource in grant.resources)
+        assert being_made or named or grant.name == "KeyCreate", grant.name
+
+
 def test_samples_are_resources_as_there_could_be() -> None:
     configuration = Configuration(f"arn:aws:iam::{CUSTOMER}:role/r", "ab" * 20, REGION, "b", "locks")
     by_name = {grant.name: permissions.samples(grant, configuration) for grant in GRANTS}
