@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.environment import secret_values
 from jobs.models import Run, RunAttempt
-from portal.clouds.base import Cloud, CloudError, FileEntry, Files, LogChunk, LogLine, LogMatches, LogStream
+from portal.clouds.base import Cloud, CloudError, FileEntry, Files, LogChunk, LogLine, LogMatches, LogStream, Outputs
 from portal.masking import Masker
 from workspaces.clouds import cloud_of
 from workspaces.models import Workspace
@@ -44,6 +44,13 @@ class Log:
     def read(self, offset: int, limit: int) -> LogChunk:
         """Up to ``limit`` bytes from an offset; a negative one counts from the end."""
         return self.masker.read(self._raw, offset, limit, ended=self.ended)
+
+    def link(self, name: str) -> str | None:
+        """An address of the provider's at which a browser gets the whole log; None where the portal has to bring it:
+        nobody else masks secrets."""
+        if not (self.ended and self.masker.idle):
+            return None
+        return self.cloud.log_link(self.attempt.handle, self.stream, name)
 
     def search(self, text: str, offset: int, limit: int) -> LogMatches:
         """Lines that hold the text, as they are shown: what is in a secret is not found, or it could be guessed."""
@@ -113,7 +120,7 @@ def failure(cloud: Cloud, run: Run) -> str:
     return Masker(secret_values(attempt)).mask(said).decode(errors="replace").replace("\0", "")
 
 
-def files_of(workspace: Workspace, attempt: RunAttempt) -> Files:
+def files_of(workspace: Workspace, attempt: RunAttempt) -> Outputs:
     """Where an attempt put its outputs."""
     return cloud_of(workspace.cloud_configuration).outputs(attempt.handle)
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils.http import content_disposition_header
@@ -87,9 +87,12 @@ def log_search(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> Ht
 
 @workspace_view(Perm.WS_VIEW)
 def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponseBase:
-    """The whole log as it is now, streamed."""
+    """The whole log as it is now: from the provider itself where that can be, else streamed."""
     found = find(workspace, run)
     shown = log_of(request, workspace, found)
+    name = f"{found.pk}-{stream_of(request).value}.log"
+    if shown and (link := shown.link(name)):
+        return _away(link)
     beginning = shown.read(0, 0) if shown else None
     offset, size = 0, beginning.size if beginning else 0  # a job may be writing faster than somebody reads
 
@@ -100,19 +103,22 @@ def log_download(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> 
         return chunk.data if chunk else b""
 
     response = StreamingHttpResponse(blocks(read), content_type="application/octet-stream")
-    response["Content-Disposition"] = f'attachment; filename="{found.pk}-{stream_of(request).value}.log"'
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
 @workspace_view(Perm.WS_VIEW)
 def output(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpResponseBase:
-    """One file that the run wrote, streamed."""
+    """One file that the run wrote: from the provider itself where that can be, else streamed."""
     attempt = attempt_of(request, RunAttempt.objects.of(find(workspace, run)))
     path = request.GET.get("path", "")
     if attempt is None or not path:
         raise Http404
     files = reading.files_of(workspace, attempt)
+    name = PurePosixPath(path).name
     try:
+        if link := files.link(path, name):
+            return _away(link)
         left = files.stat(path).size
         file = files.open(path)
     except CloudError:
@@ -127,7 +133,15 @@ def output(request: WorkspaceRequest, workspace: Workspace, run: UUID) -> HttpRe
     response = StreamingHttpResponse(blocks(read), content_type="application/octet-stream")
     response._resource_closers.append(file.close)  # type: ignore[attr-defined]
     response["Content-Length"] = str(left)
-    response["Content-Disposition"] = content_disposition_header(True, PurePosixPath(path).name) or "attachment"
+    response["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+    return response
+
+
+def _away(link: str) -> HttpResponse:
+    """To a file that the provider hands out. The link is good for minutes, for whoever has it: it is kept nowhere."""
+    response = HttpResponseRedirect(link)
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
     return response
 
 

@@ -43,6 +43,11 @@ class Masker:
                 self._by_gram[gram].append(pattern)
         self._grams = frozenset(self._by_gram)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to mask."""
+        return not self._patterns
+
     def mask(self, data: bytes) -> bytes:
         """A whole log without the values. What may be the beginning of one at its very end is masked as well."""
         return self._masked(data, self._unfinished(data, SHORTEST))

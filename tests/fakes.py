@@ -287,6 +287,10 @@ class FakeCloud(Lacking):
     def search(self, handle: Handle, ref: Ref, stream: LogStream, text: str, offset: int, limit: int) -> LogMatches:
         return logs.search(partial(self.logs, handle, ref, stream), text, offset, limit)
 
+    def log_link(self, ref: Ref, stream: LogStream, name: str) -> str | None:
+        links = self.processes[ref["process"]].outputs.links
+        return f"https://files.example.org/{stream.value}?as={name}" if links else None
+
     def outputs(self, ref: Ref) -> FakeFiles:
         return self.processes[ref["process"]].outputs
 
@@ -382,10 +386,12 @@ class FakeStep:
 
 @dataclass
 class FakeFiles:
-    """A filesystem in memory. In one that holds ``anything``, every file is there."""
+    """A filesystem in memory. In one that holds ``anything``, every file is there. With ``links`` it hands out its
+    files itself."""
 
     saved: dict[str, bytes] = field(default_factory=dict)
     anything: bool = True
+    links: bool = False
 
     def list(self, path: str) -> Sequence[FileEntry]:
         return [self.stat(name) for name in self.saved]
@@ -411,7 +417,8 @@ class FakeFiles:
         self.saved[destination] = self.saved.pop(source)
 
     def link(self, path: str, name: str) -> str | None:
-        return None
+        self.stat(path)
+        return f"https://files.example.org/{path}?as={name}" if self.links else None
 
     def delete(self, path: str) -> None:
         del self.saved[path]

@@ -565,6 +565,9 @@ class Cloud(Protocol):
         """Up to ``limit`` lines from ``offset`` on that hold the text, whatever the case of the letters A to Z. Looks
         through a part of a long log at a time: go on at ``next_offset``."""
 
+    def log_link(self, ref: Ref, stream: LogStream, name: str) -> str | None:
+        """Like ``Outputs.link``, the whole log of a process that has ended. No secret in it is masked."""
+
     def outputs(self, ref: Ref) -> Outputs:
         """What a process wrote to PORTAL_OUTPUT, for reading; there as long as its logs."""
 

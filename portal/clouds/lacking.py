@@ -12,9 +12,11 @@ from portal.clouds.base import (
     Features,
     Handle,
     InstanceRoleSpec,
+    LogStream,
     Network,
     Orphan,
     Owned,
+    Ref,
     Settled,
     Step,
     Target,
@@ -44,6 +46,10 @@ class Lacking:
     def check_cluster(self, spec: ClusterSpec) -> Sequence[Check]:
         """Nothing can be known before."""
         return []
+
+    def log_link(self, ref: Ref, stream: LogStream, name: str) -> str | None:
+        """None: the portal has to bring it."""
+        return None
 
     def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
         """It has no roles; there is nothing to remove."""

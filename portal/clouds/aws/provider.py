@@ -153,6 +153,11 @@ class AwsCloud(Lacking):
         box = self._jobs.box_of(ref)
         return logs.search(lambda at, length: self._logs.read(box, stream, at, length), text, offset, limit)
 
+    def log_link(self, ref: Ref, stream: LogStream, name: str) -> str | None:
+        """An address at S3. None where the machine could not send the log in one piece."""
+        box = self._jobs.box_of(ref)
+        return box.link(f"{stream.value}.log", name) if box.head(f"{stream.value}.log") else None
+
     def outputs(self, ref: Ref) -> Outputs:
         """What the run left in the bucket."""
         return Outputs(self._jobs.box_of(ref))

@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from portal.clouds.aws import commands, shipped
+from portal.clouds.aws.errors import unreachable
+from portal.clouds.aws.jobs import Jobs
 from portal.clouds.base import Exit, Handle, LaunchMode, LogStream, Process, Ref, Root
 from tests.clouds.aws import shim_runs, shim_ssm
 from tests.clouds.aws.cloud import CUSTOMER, REGION, Aws, connected
-from tests.clouds.aws.world import MortalCloud
+from tests.clouds.aws.world import READS, DiedError, Fate, MortalCloud
 from tests.clouds.local_world import wait_for
 
 
@@ -81,13 +83,34 @@ class JobsWorld:
     root: Path
     commands: list[str] = field(default_factory=list)
     deaf: bool = False
+    waiting: list[tuple[Machine, str]] = field(default_factory=list)
 
     def execute(self, instance: str, lines: Sequence[str]) -> tuple[int, str]:
-        """What a machine does with a command. A ``deaf`` one takes it, and does nothing."""
+        """What a machine does with a command. A ``deaf`` one gets it later (``deliver``), or never."""
         machine = next(machine for machine in self.machines if machine.id == instance)
         words = lines[0].removeprefix(commands.RUNNER).strip()
         self.commands.append(words)
-        return (0, "") if self.deaf else machine.run(words)
+        if not self.deaf:
+            return machine.run(words)
+        self.waiting.append((machine, words))
+        return 0, ""
+
+    def deliver(self) -> None:
+        """All commands that machines did not get, each twice."""
+        self.deaf = False
+        for machine, words in [*self.waiting, *self.waiting]:
+            machine.run(words)
+        self.waiting.clear()
+
+    def new_portal(self, fate: Fate | None = None) -> None:
+        """Another process of the portal, which remembers nothing, with a fate of its own."""
+        self.cloud._jobs = Jobs(self.cloud.configuration, self.cloud.session)
+        self.cloud.fate = fate or Fate(permissions=self.cloud.fate.permissions)
+
+    def look(self, **seconds: float) -> None:
+        """Look after runs at each poll; ``seconds`` are other limits of ``Jobs``."""
+        for name, value in {"look_seconds": 0.0, "again_seconds": 0.0, **seconds}.items():
+            setattr(self.cloud._jobs, name, value)
 
     @property
     def bodofs(self) -> Path:
@@ -151,6 +174,26 @@ class JobsWorld:
 
     def terminate(self, machine: Machine) -> None:
         self.aws.administrator().client("ec2").terminate_instances(InstanceIds=[machine.id])
+
+
+@dataclass
+class JobsFate(Fate):
+    """Counts all calls that change something, those to the bucket, too. ``lost`` loses an answer where a process would
+    die."""
+
+    lost: bool = False
+
+    def meet(self, name: str, call: Callable[[], Any]) -> Any:
+        if name.startswith(READS):
+            return call()
+        number = len(self.calls)
+        self.calls.append(name)
+        if number == self.at and not self.after:
+            raise unreachable("It was never asked.") if self.lost else DiedError(name)
+        answer = call()
+        if number == self.at:
+            raise unreachable("The answer was lost.") if self.lost else DiedError(name)
+        return answer
 
 
 def new_jobs_world(aws: Aws, root: Path, release: Path, machines: int = 1, **settings: Any) -> JobsWorld:

@@ -11,9 +11,14 @@ DENIED = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Erro
 MACHINES: set[str] = set()
 """The access keys of machines."""
 
+SENT: list[str] = []
+"""What Systems Manager was given, word for word."""
+
 
 def correct(aws: Aws, operation: str, parameters: dict[str, list[str]], environ: dict[str, Any]) -> Reply | None:
     """Refuse what a machine may not do."""
+    if operation == "SendCommand":
+        SENT.append(parameters["body"][0])
     signed = environ.get("HTTP_AUTHORIZATION", "")
     if operation or not any(f"Credential={key}/" in signed for key in MACHINES):
         return None
