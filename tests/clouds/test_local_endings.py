@@ -232,3 +232,10 @@ def test_a_run_leaves_neither_its_code_nor_its_temporary_files(running: Running,
     run = world.cloud.root / str(ref["run"])
     wait_for(lambda: not (run / "bundle").exists())
     assert (world.bodofs / "kept").exists()
+
+
+def test_ranks_of_several_machines_are_told_apart() -> None:
+    """Word for word what Hydra 5.0.2 prints for two hosts, the second with two ranks."""
+    said = b"[mpiexec@vm] Exit codes: [localhost] 0\n[127.0.0.1] 0,1280\n"
+    ending = endings.of_ranks(5 << 8, said, b"")
+    assert (ending.reason, ending.code, ending.detail) == ("RANK_FAILED", 5, "Rank 2 of 3 ended with code 5.")

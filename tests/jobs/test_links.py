@@ -58,7 +58,7 @@ def test_a_whole_log_comes_from_the_provider_once_it_is_whole(
 ) -> None:
     run = with_links(cluster, fake_cloud, workers, end=False)
     answer = alice.get(address(run, "log_download"))
-    assert b"".join(answer) == b"hunter22"  # type: ignore[arg-type]
+    assert b"".join(answer) == b"hunter22"
     fake_cloud.finish(run.pk)
     workers.work(seconds=5)
     answer = alice.get(address(run, "log_download", "?stream=stderr"))
@@ -70,7 +70,7 @@ def test_a_log_with_secrets_is_masked_and_so_comes_from_the_portal(
 ) -> None:
     group = make_secret(cluster.workspace, {"PASSWORD": "hunter22"}).group
     run = with_links(cluster, fake_cloud, workers, secret_groups=[group])
-    assert b"".join(alice.get(address(run, "log_download"))) == b"********"  # type: ignore[arg-type]
+    assert b"".join(alice.get(address(run, "log_download"))) == b"********"
 
 
 def test_nobody_else_gets_a_link(cluster: Cluster, fake_cloud: FakeCloud, workers: Workers) -> None:

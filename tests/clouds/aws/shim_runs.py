@@ -14,12 +14,17 @@ MACHINES: set[str] = set()
 SENT: list[str] = []
 """What Systems Manager was given, word for word."""
 
+DELETED: list[tuple[str, str]] = []
+"""What was deleted from buckets: keys, and which version."""
+
 
 def correct(aws: Aws, operation: str, parameters: dict[str, list[str]], environ: dict[str, Any]) -> Reply | None:
     """Refuse what a machine may not do."""
     if operation == "SendCommand":
         SENT.append(parameters["body"][0])
     signed = environ.get("HTTP_AUTHORIZATION", "")
+    if not operation and environ["REQUEST_METHOD"] == "DELETE":
+        DELETED.append((environ["PATH_INFO"], environ.get("QUERY_STRING", "")))
     if operation or not any(f"Credential={key}/" in signed for key in MACHINES):
         return None
     bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,12 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from portal.clouds.aws import permissions
+from portal.clouds.aws.grants_jobs import JOBS
 from portal.clouds.base import CloudError, ExitReason, LogStream, Process, Ref
 from tests.clouds.aws import shim_runs
 from tests.clouds.aws.cloud import Aws
 from tests.clouds.aws.jobs_world import JobsFate, JobsWorld, new_jobs_world
 from tests.clouds.aws.world import DiedError
-from tests.clouds.local_world import fill_release
+from tests.clouds.local_world import fill_release, wait_for
 
 WAIT = "import time\nprint('going', flush=True)\nwhile True: time.sleep(1)"
 ONCE = """
@@ -151,7 +154,8 @@ def test_dying_at_every_call_of_a_start_and_going_on(world: JobsWorld, tmp_path:
                 calls = []
             ref = world.cloud.find(world.handle, process.id) or world.cloud.start(world.handle, process)
             world.deliver()
-            world.end(ref)
+            exit = world.end(ref)
+            assert exit.code == 0, (number, after, exit, world.output(ref, LogStream.STDERR))
             processes.append(process)
             if len(calls) and len(calls) <= number:
                 assert deaths >= 8
@@ -224,6 +228,29 @@ def test_a_jobs_variables_go_through_the_mailbox_alone_and_are_removed_for_good(
     assert not [name for name, data in world.objects(ref).items() if secret.encode() in data]
     world.cloud.stop(world.handle, ref)
     world.end(ref)
+
+
+def test_the_table_of_permissions_allows_what_jobs_need(world: JobsWorld) -> None:
+    process = world.process(WAIT)
+    world.cloud.fate.permissions.clear()
+    shim_runs.DELETED.clear()
+    ref = world.cloud.start(world.handle, process)
+    world.look()
+    wait_for(lambda: "stdout" in str(sorted(world.objects(ref))))
+    world.cloud.poll([ref])
+    world.cloud.stop(world.handle, ref)
+    world.end(ref)
+    world.cloud.find(world.handle, process.id)
+    world.output(ref)
+    world.cloud.outputs(ref).list("")
+    allowed = {action for grant in permissions.GRANTS for action in grant.actions}
+    assert world.cloud.fate.permissions - allowed == set(), "these would be refused"
+    assert "ssm:SendCommand" in world.cloud.fate.permissions
+    [(key, query)] = shim_runs.DELETED
+    assert query.startswith("versionId="), "which is another permission than to delete"
+    [grant] = JOBS
+    [sample] = permissions.samples(grant, world.cloud.configuration)
+    assert fnmatch(f"arn:aws:s3:::{key.lstrip('/')}", sample.replace("validation", "*"))
 
 
 # --- Ending -----------------------------------------------------------------------------------------------------------

@@ -95,3 +95,13 @@ def test_a_stop_reaches_the_machines_that_are_left(pair: JobsWorld) -> None:
     shim_ssm.machines().silent.add(pair.machines[1].id)
     pair.cloud.stop(pair.handle, ref)
     assert pair.end(ref).reason is ExitReason.CANCELLED
+
+
+def test_a_way_that_a_job_bent_is_not_gone(pair: JobsWorld) -> None:
+    """The shared filesystem is the jobs' own, and the runner is root."""
+    (pair.root / "elsewhere").mkdir()
+    (pair.bodofs / ".portal").symlink_to(pair.root / "elsewhere")
+    exit, _, stderr = pair.run("")
+    assert (exit.reason, exit.code) == (ExitReason.EXITED, 127)
+    assert "leads elsewhere" in stderr
+    assert list((pair.root / "elsewhere").iterdir()) == []

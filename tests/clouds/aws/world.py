@@ -73,8 +73,10 @@ class MortalClient(Client):
         return counted
 
     def pages(self, name: str, key: str, **arguments: Any) -> Iterator[Any]:
+        from portal.clouds.aws.errors import action_of
+
         prefix, operation = self.inner.meta.service_model.signing_name, self.inner.meta.method_to_api_mapping[name]
-        self.fate.permissions.add(f"{prefix}:{operation}")
+        self.fate.permissions.add(action_of(prefix, operation))
         return super().pages(name, key, **arguments)
 
 

@@ -101,7 +101,17 @@ class Place:
     @property
     def work(self) -> Path:
         """For code, results and temporary files."""
-        return self.machine.bodofs / SHARED / self.run.name if self.machine.others else self.run / "work"
+        return self.root_of_work / self.rest
+
+    @property
+    def root_of_work(self) -> Path:
+        """What is ours on the way there."""
+        return self.machine.bodofs if self.machine.others else self.run
+
+    @property
+    def rest(self) -> str:
+        """What jobs may write to on the way there."""
+        return f"{SHARED}/{self.run.name}" if self.machine.others else "work"
 
     @property
     def bundle(self) -> Path:

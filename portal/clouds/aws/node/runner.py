@@ -235,13 +235,15 @@ class Daemon:
         """From the decision to begin to the last word."""
         kernel.put(self.directory / "watcher.json", kernel.identity(os.getpid()))
         request = self.mailbox.read_json("request.json")
-        who = {"by": "machine", "at": time.time()}
-        if request is None or request["try"] != number or not self.mailbox.say_first(begin_key(number), who):
+        given = self.mailbox.read_json("environment.json")  # once the run has begun, the portal removes it
+        if request is None or request["try"] != number or given is None:
+            return 0
+        if not self.mailbox.say_first(begin_key(number), {"by": "machine", "at": time.time()}):
             return 0
         (self.directory / "begun").touch()
         with _alone(self.directory):
             try:
-                pid = self.begin(request)
+                pid = self.begin(request, given)
             except Exception as error:
                 traceback.print_exc()
                 self.never_began(error)
@@ -250,8 +252,11 @@ class Daemon:
             self.farewell.say(time.monotonic() + FAREWELL_SECONDS)
         return 0
 
-    def begin(self, request: dict[str, Any]) -> int:
+    def begin(self, request: dict[str, Any], given: dict[str, str]) -> int:
         """Prepare everything, and return the pid of the supervisor once the job's program runs."""
+        place = self.place
+        if os.path.realpath(place.work) != os.path.join(os.path.realpath(place.root_of_work), place.rest):
+            raise OSError(0, f"{place.work} leads elsewhere")  # jobs may write above it, and we are root
         for folder in (self.place.work, self.place.output, self.place.temporary):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if request["bundle"]:
@@ -267,9 +272,6 @@ class Daemon:
             self.machine.give(log)
         if request["said"]:
             (self.directory / "stderr.log").write_text(request["said"])
-        given = self.mailbox.read_json("environment.json")
-        if given is None:
-            raise OSError(0, "its variables are gone")
         order = self.place.order(request, given)
         known = {key: value for key, value in order.items() if key != "environment"}
         kernel.put(self.directory / "spec.json", {**known, "agent": kernel.identity(os.getpid())})
