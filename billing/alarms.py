@@ -8,7 +8,9 @@ from math import ceil, floor, log10
 
 from billing.alarms_local import LocalAlarms
 from billing.models import Alarm
-from portal.clouds.base import Alarms
+from portal.clouds.aws.alarms import AwsAlarms
+from portal.clouds.base import Alarms, CloudError
+from workspaces.clouds import aws_session
 from workspaces.models import CloudConfiguration, Provider
 
 WEEK = timedelta(weeks=1)
@@ -25,14 +27,31 @@ MARGIN = 1.15
 SHARE_OF_CAPACITY = 0.8
 NAME = "vCPUs in use"
 TOPIC = "usage-alarms"
+LONGEST_TOPIC = 256
+"""Characters that a row has for it."""
 
-WATCHED = frozenset({Provider.LOCAL.value})
+WATCHED = frozenset({Provider.LOCAL.value, Provider.AWS.value})
 """The providers whose configurations can have alarms."""
 
 
 def alarms_of(configuration: CloudConfiguration) -> Alarms:
-    """The alarms of a configuration's provider, which is one of ``WATCHED``."""
+    """The alarms of a configuration's provider, which is one of ``WATCHED``. On AWS, those of the configuration's own
+    region: CloudWatch has its metrics and alarms by region."""
+    if configuration.provider == Provider.AWS:
+        return AwsAlarms(aws_session(configuration, configuration.settings["region"]))
     return LocalAlarms(configuration)
+
+
+def topics_of(alarms: Alarms) -> list[str]:
+    """The topics that are there and that an alarm can be given instead of one of its own; none where the provider has
+    no such things, or does not say. Those that were made for alarms go with them, so they are not offered."""
+    if not isinstance(alarms, AwsAlarms):
+        return []
+    try:
+        found = alarms.topics()
+    except CloudError:
+        return []
+    return sorted(arn for arn in found if len(arn) <= LONGEST_TOPIC and ":portal-" not in arn)
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,6 @@ def _take_endpoints(row: Alarm, observation: AlarmObservation) -> None:
         endpoint.save(update_fields=["state"])
         record_event(row.pk, Event("endpoints", f"{endpoint.address} is {state.lower()} now.", Level.INFO))
         events.notify(row.configuration.organization_id, f"alarm-{row.pk}")
-    if EndpointState.CONFIRMED in known.values():
+    if row.own_topic and EndpointState.CONFIRMED in known.values():
         row.due_at = timezone.now()  # somebody confirmed after their address was removed
         queue.enqueue("alarm", row.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -57,7 +58,27 @@ class AlarmForm(AlarmEditForm):
         "link, and is told nothing before it has confirmed.",
     )
 
-    def __init__(self, *args: Any, reason: str, **options: Any) -> None:
+    existing_topic = forms.ChoiceField(
+        label="Topic",
+        required=False,
+        help_text="With one that is there, the alarm tells whoever subscribed to it in AWS.",
+    )
+
+    def __init__(self, *args: Any, reason: str, topics: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*args, **options)
         self.fields["threshold"].help_text = reason
-        self.order_fields(["name", "threshold", "period_minutes", "topic", "emails"])
+        existing = self.fields["existing_topic"]
+        assert isinstance(existing, forms.ChoiceField)
+        existing.choices = [("", "A new one, as below"), *((arn, arn) for arn in topics)]
+        self.order_fields(["name", "threshold", "period_minutes", "existing_topic", "topic", "emails"])
+        if not topics:
+            del self.fields["existing_topic"]
+        elif self.data.get("existing_topic") in topics:
+            for name in ("topic", "emails"):  # what stands in the fields of a new one does not count then
+                self.fields[name] = forms.CharField(required=False, label=self.fields[name].label)
+
+    def clean(self) -> dict[str, Any]:
+        """A topic that is there takes the place of name and endpoints of a new one."""
+        values = super().clean() or self.cleaned_data
+        existing = values.pop("existing_topic", "")
+        return {**values, "topic": existing, "emails": []} if existing else values

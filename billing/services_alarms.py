@@ -112,9 +112,12 @@ def delete_alarms_of(*, actor: Actor, organization: Organization) -> None:
 def add_endpoints(*, actor: Actor, alarm: Alarm, emails: Sequence[str]) -> None:
     """Ask more addresses. Those that are there already are left out.
 
-    Raises UserError: AlarmGone, TooManyEndpoints, AskedTooOften.
+    Raises UserError: AlarmGone, ForeignTopic, TooManyEndpoints, AskedTooOften.
     """
     row = _locked(alarm)
+    if not row.own_topic:
+        hint = "Subscribe to the topic in the AWS console."
+        raise UserError("ForeignTopic", f"{row} tells a topic that was not made for it.", hint)
     there = set(row.endpoints.values_list("address", flat=True))
     fresh = [address for address in emails if address not in there]
     if not fresh:

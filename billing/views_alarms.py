@@ -15,7 +15,7 @@ from accounts.audit import actor_of
 from accounts.models import Organization
 from accounts.permissions import Perm
 from billing import alarms_plot, services_alarms
-from billing.alarms import TOPIC, WATCHED, Suggestion, alarms_of, free_name, suggestion
+from billing.alarms import TOPIC, WATCHED, Suggestion, alarms_of, free_name, suggestion, topics_of
 from billing.forms_alarms import AlarmEditForm, AlarmForm, EndpointsForm
 from billing.models import Alarm, AlarmEndpoint
 from portal.clouds.base import CloudError, EndpointState
@@ -55,14 +55,16 @@ def alarm_new(request: OrganizationRequest, organization: Organization, configur
         "threshold": suggested.threshold,
         "emails": request.user.email,
     }
-    form = AlarmForm(posted(request), initial=initial, reason=suggested.reason)
+    topics = topics_of(alarms_of(found))
+    form = AlarmForm(posted(request), initial=initial, reason=suggested.reason, topics=topics)
     if request.method == "POST" and form.is_valid():
         try:
             row = services_alarms.create_alarm(actor=actor_of(request), configuration=found, **form.cleaned_data)
         except UserError as error:
             form.add_error(BESIDE.get(error.code), f"{error.message} {error.hint}")
         else:
-            messages.success(request, "The endpoints got a mail in which they can confirm.")
+            asked = "The endpoints got a mail in which they can confirm."
+            messages.success(request, asked if row.own_topic else "The alarm is being made.")
             return done(request, "billing:alarm", organization.pk, found.pk, row.pk)
     context = {"configuration": found, **_metric(request, found, None)}
     return form_response(request, "billing/alarm_new.html", form, nav="configurations", **context)
@@ -168,7 +170,7 @@ def endpoint_remove(
 
 def find_configuration(organization: Organization, configuration: UUID) -> CloudConfiguration:
     """One of the organization's that can have alarms; 404 otherwise."""
-    rows = CloudConfiguration.objects.in_organization(organization).filter(provider__in=WATCHED)
+    rows = CloudConfiguration.objects.in_organization(organization).ready().filter(provider__in=WATCHED)
     return get_object_or_404(rows, pk=configuration)
 
 

@@ -57,6 +57,12 @@ def _aws(configuration_id: UUID, configuration: Configuration, endpoint: str) ->
     return aws_cloud(configuration)
 
 
+def aws_session(configuration: CloudConfiguration, region: str) -> Session:
+    """A customer's account on AWS in one region, as the provider speaks to it."""
+    known = aws_configuration(configuration)
+    return _aws(configuration.pk, known, settings.PORTAL_AWS_ENDPOINT).session(region)
+
+
 def aws_configuration(configuration: CloudConfiguration) -> Configuration:
     """What the provider is told of a configuration; what is not known yet is empty."""
     known = configuration.settings

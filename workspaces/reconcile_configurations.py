@@ -1,7 +1,6 @@
 """How a configuration whose things a CloudFormation stack makes becomes READY: the portal looks until it can use them.
 
-The stack is the customer's: the portal cannot see it before the role is there that the stack makes, and needs no more
-than what the stack leaves. What is asked is what VALIDATE asks.
+The stack is the customer's: the portal sees it by what it leaves (``portal.clouds.aws.follow``).
 """
 
 from __future__ import annotations
@@ -9,12 +8,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
+from django.conf import settings
 from django.utils import timezone
 
 from portal import events
-from portal.clouds.base import Check, CloudError, Event, Pending, Settled, Step
+from portal.clouds.aws.follow import Stage, follow
+from portal.clouds.base import CloudError, Event, Pending, Settled, Step
 from portal.reconcile import Machine
-from workspaces.clouds import cloud_of
 from workspaces.models import CONFIGURATION_TRANSITIONS, CloudConfiguration, ConfigurationStatus
 
 SOON, LATER, LONG = 5.0, 60.0, 15 * 60.0
@@ -43,20 +43,24 @@ class ConfigurationMachine(Machine[CloudConfiguration]):
     def advance(self, row: CloudConfiguration) -> Step:
         """Look once."""
         since = float(row.handle.get("since", time.time()))
-        checks = list(cloud_of(row).check())
-        handle = {"since": since, "checks": [asdict(check) for check in checks]}
-        if all(check.passed for check in checks):
-            return Step(handle, Settled(), [Event("", "All checks passed")])
+        found = follow(
+            str(row.pk), row.account, row.settings["region"], row.external_id or "", settings.PORTAL_AWS_ENDPOINT
+        )
+        checks = [asdict(check) for check in found.checks]
+        handle = {"since": since, "seen": found.detail, "checks": checks}
+        news = [] if row.handle.get("seen") == found.detail else [Event(found.stage.lower(), found.detail)]
+        if found.stage is Stage.COMPLETE:
+            return Step(handle, Settled(), news)
         waited = time.time() - since
         if waited > GIVES_UP:
-            hint = "Open the link again and make the stack, then follow it again."
-            raise CloudError("StackNotFound", "The stack was not finished within a day.", hint, permanent=True)
-        news = [] if row.handle.get("checks") == handle["checks"] else [Event("", _seen(checks))]
+            hint = "Open the link and make the stack, then follow it again."
+            raise CloudError("StackNotFinished", f"A day went by. {found.detail}", hint, permanent=True)
         return Step(handle, Pending(SOON if waited < LONG else LATER), news)
 
     def apply(self, row: CloudConfiguration, step: Step) -> None:
         """READY once everything was seen. What was seen last stays on the page."""
-        row.checks, row.checked_at = step.handle["checks"], timezone.now()
+        if step.handle["checks"]:
+            row.checks, row.checked_at = step.handle["checks"], timezone.now()
         row.failure_code = row.failure_message = row.failure_hint = ""
         if isinstance(step.outcome, Settled):
             set_status(row, ConfigurationStatus.READY)
@@ -70,13 +74,3 @@ class ConfigurationMachine(Machine[CloudConfiguration]):
     def saved(self, row: CloudConfiguration) -> None:
         """Tell its page."""
         events.notify(row.organization_id, f"configuration-{row.pk}")
-
-
-def _seen(checks: list[Check]) -> str:
-    """In the order in which the stack makes things, what is still missing."""
-    by_name = {check.name: check for check in checks}
-    role = by_name.get("Role")
-    if role is None or not role.passed:
-        return "Waiting for the role of the stack"
-    failed = [check.name for check in checks if not check.passed]
-    return f"The role is there. Not yet right: {', '.join(failed[:5])}"

@@ -105,7 +105,8 @@ def configuration(request: OrganizationRequest, organization: Organization, conf
             form.add_error(None, f"{error.message} {error.hint}")
         else:
             return done(request, "workspaces:configuration", organization.pk, row.pk)
-    response = form_page(request, "workspaces/configuration.html", form, **_context(row))
+    changing = request.method == "POST" or request.GET.get("change") == "account"  # a form is not refreshed
+    response = form_page(request, "workspaces/configuration.html", form, changing=changing, **_context(row))
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -94,6 +94,11 @@ class Alarm(Reconciled):
         """The alarm's page."""
         return reverse("billing:alarm", args=[self.configuration.organization_id, self.configuration_id, self.pk])
 
+    @property
+    def own_topic(self) -> bool:
+        """Whether the topic was made for it, and goes with it; otherwise it was there, and stays as it is."""
+        return not self.topic.startswith("arn:")
+
     def spec(self) -> AlarmSpec:
         """What the cloud should make of it."""
         wanted = [row for row in self.endpoints.all() if row.state != EndpointState.UNSUBSCRIBED]

@@ -38,6 +38,7 @@ from portal.clouds.base import LaunchMode  # noqa: E402
 from portal.models import DeploymentEvent  # noqa: E402
 from tests.browser.furniture_alarms import fill_alarms  # noqa: E402
 from tests.browser.furniture_budgets import fill_budgets  # noqa: E402
+from tests.browser.furniture_clouds import fill_clouds  # noqa: E402
 from tests.browser.furniture_idle import fill_idle  # noqa: E402
 from tests.browser.furniture_jobs import fill_jobs  # noqa: E402
 from tests.browser.furniture_operator import fill_operator  # noqa: E402
@@ -219,6 +220,7 @@ def _fill(museum: tuple[User, Workspace]) -> dict[str, Any]:
         **fill_vault(owner, workspace, long, LONG, files),
         **fill_jobs(owner, running),
         **fill_alarms(owner, workspace, LONG),
+        **fill_clouds(owner, workspace, LONG),
     }
 
 
