@@ -1,5 +1,7 @@
 """The clusters app."""
 
+from collections.abc import Collection
+
 from django.apps import AppConfig
 
 
@@ -14,13 +16,23 @@ class ClustersConfig(AppConfig):
         from clusters import reconcile as clusters
         from clusters.models import Cluster
         from portal import reconcile, scheduler
+        from portal.clouds.base import Owned
+        from workspaces import hooks
         from workspaces import services as workspaces
-        from workspaces.models import Workspace
+        from workspaces.models import CloudConfiguration, Workspace
 
         def clusters_in(workspace: Workspace) -> list[str]:
             return list(Cluster.objects.in_workspace(workspace).values_list("name", flat=True))
 
+        def deployments(configurations: Collection[CloudConfiguration]) -> list[Owned]:
+            rows = Cluster.objects.filter(workspace__cloud_configuration__in=configurations)
+            return [
+                Owned("cluster", str(row.pk), row.name, row.workspace.region, row.handle)
+                for row in rows.exclude(status="TERMINATED").select_related("workspace")
+            ]
+
         workspaces.clusters_in = clusters_in
+        hooks.deployments.append(deployments)
         reconcile.register(clusters.ClusterMachine())
         scheduler.every(2, "observe clusters", clusters.observe)
         scheduler.every(5, "pause idle clusters", services_idle.pause_idle)

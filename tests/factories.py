@@ -39,7 +39,9 @@ from workspaces.models import (
     CloudConfiguration,
     InstanceRole,
     InstanceRoleStatus,
+    LostThing,
     NetworkConfiguration,
+    OrphanSearch,
     Provider,
     Secret,
     SecretGroup,
@@ -186,6 +188,24 @@ def make_network(configuration: CloudConfiguration, **fields: Any) -> NetworkCon
     return NetworkConfiguration.objects.create(
         organization=configuration.organization, cloud_configuration=configuration, **values
     )
+
+
+def make_lost_thing(configuration: CloudConfiguration, **fields: Any) -> LostThing:
+    """A VPC of nobody that a search found in the account of a configuration."""
+    found = {"searched_at": timezone.now(), "due_at": None}
+    search, _ = OrphanSearch.objects.get_or_create(configuration=configuration, defaults=found)
+    number = next(_count)
+    values: dict[str, Any] = {
+        "key": f"us-east-2/vpc/vpc-{number}",
+        "provider_id": f"vpc-{number}",
+        "kind": "VPC",
+        "region": "us-east-2",
+        "deployment": "00000000-0000-4000-8000-000000000000",
+        "step": "vpc",
+        "daily": Decimal(0),
+        **fields,
+    }
+    return LostThing.objects.create(search=search, **values)
 
 
 def make_workspace(

@@ -14,8 +14,10 @@ from workspaces.models import (
     Catalog,
     CloudConfiguration,
     InstanceRole,
+    LostThing,
     NetworkConfiguration,
     Offers,
+    OrphanSearch,
     Secret,
     SecretGroup,
     Workspace,
@@ -152,3 +154,23 @@ def workspaces_of(organization: Organization) -> SafeString:
 
 
 facts.append(workspaces_of)
+
+
+@admin.register(OrphanSearch)
+class OrphanSearchAdmin(WithAudit[OrphanSearch], LookOnlyAdmin[OrphanSearch]):
+    """Searches for what stands in accounts without a record."""
+
+    list_display = ["configuration", "searched_at", "due_at", "failure_code"]
+    list_select_related = ["configuration"]
+    search_fields = ["configuration__name", "id"]
+    readonly_fields = [name for name in RECONCILED if name != "target"]
+
+
+@admin.register(LostThing)
+class LostThingAdmin(WithAudit[LostThing], LookOnlyAdmin[LostThing]):
+    """What these found."""
+
+    list_display = ["kind", "provider_id", "region", "deployment", "daily", "status", "due_at", "failure_code"]
+    list_filter = ["status", "kind"]
+    search_fields = ["provider_id", "deployment", "id"]
+    readonly_fields = [name for name in RECONCILED if name != "target"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from portal.clouds.base import Owned
 from portal.errors import UserError
 from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup
 
@@ -17,6 +18,10 @@ deletion, with the row locked."""
 configuration_pages: list[tuple[str, str, Collection[str]]] = []
 """More pages of a cloud configuration: what the link to it says, the name of an address with the ids of organization
 and configuration, and the providers that have it."""
+
+deployments: list[Callable[[Collection[CloudConfiguration]], list[Owned]]] = []
+"""What else stands in the accounts of cloud configurations: clusters. What is not told here is taken
+for something without a record."""
 
 configuration_uses: list[Callable[[CloudConfiguration], list[str]]] = []
 """What else stands on a cloud configuration, each as ``the usage alarm nightly``. Asked in the transaction of its

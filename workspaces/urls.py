@@ -9,6 +9,7 @@ from workspaces import (
     views_files,
     views_members,
     views_networks,
+    views_orphans,
     views_secrets,
     views_tokens,
 )
@@ -45,6 +46,26 @@ urlpatterns = [
     path("o/<uuid:organization>/networks/", views_networks.networks, name="networks"),
     path("o/<uuid:organization>/networks/new/", views_networks.network_new, name="network_new"),
     path("o/<uuid:organization>/networks/<uuid:network>/delete/", views_networks.network_delete, name="network_delete"),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/orphans/",
+        views_orphans.orphans,
+        name="orphans",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/orphans/search/",
+        views_orphans.orphans_search,
+        name="orphans_search",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/orphans/remove/",
+        views_orphans.orphans_remove,
+        name="orphans_remove",
+    ),
+    path(
+        "o/<uuid:organization>/configurations/<uuid:configuration>/orphans/<uuid:thing>/adopt/",
+        views_orphans.orphan_adopt,
+        name="orphan_adopt",
+    ),
     path("o/<uuid:organization>/workspaces/", views.workspaces, name="list"),
     path("o/<uuid:organization>/workspaces/new/", views.workspace_new, name="new"),
     path("w/<uuid:workspace>/", views.enter, name="enter"),

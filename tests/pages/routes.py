@@ -163,6 +163,10 @@ ROUTES: dict[str, Route] = {
     "workspaces:networks": Route(MANAGERS),
     "workspaces:network_new": Route(MANAGERS, form={"name": "Backbone", "action": "validate"}),
     "workspaces:network_delete": Route(MANAGERS, get=False, form={}),
+    "workspaces:orphans": Route(MANAGERS),
+    "workspaces:orphans_search": Route(MANAGERS, get=False, form={}),
+    "workspaces:orphans_remove": Route(MANAGERS, get=False, form={"thing": "{thing}"}),
+    "workspaces:orphan_adopt": Route(MANAGERS, get=False, form={}),
     "workspaces:list": Route(),
     "workspaces:new": Route(
         MANAGERS, form={"name": "Attic", "cloud_configuration": "{configuration}", "region": "local"}

@@ -19,7 +19,7 @@ IN_WORKSPACES = [
 """Names in addresses of what belongs to a workspace; those that go together are foreign together."""
 
 IN_ORGANIZATIONS = [("configuration",), ("membership",), ("api_token",), ("domain",), ("interval",), ("month",)]
-IN_ORGANIZATIONS += [("alarm",), ("endpoint",), ("budget",), ("network",)]
+IN_ORGANIZATIONS += [("alarm",), ("endpoint",), ("budget",), ("network",), ("thing",)]
 TENANTS = {"organization", "workspace"}
 OF_NOBODY = {"action", "session", "tenant", "activation_key", "claim_key", "registration", "invitation_key"}
 OF_NOBODY |= {"confirm_key", "unsubscribe_key", "snooze_key"}

@@ -50,6 +50,7 @@ from tests.factories import (
     make_configuration,
     make_connection,
     make_invitation,
+    make_lost_thing,
     make_network,
     make_organization,
     make_run,
@@ -63,6 +64,7 @@ from tests.factories import (
 from workspaces.models import (
     Catalog,
     CloudConfiguration,
+    LostThing,
     NetworkConfiguration,
     Secret,
     Workspace,
@@ -134,6 +136,7 @@ class Tenants:
         return {
             "organization": place.workspace.organization_id,
             "configuration": place.workspace.cloud_configuration_id,
+            "thing": LostThing.objects.in_configuration(place.workspace.cloud_configuration)[0].pk,
             "workspace": place.workspace.pk,
             "cluster": place.cluster.pk,
             "run": place.run.pk,
@@ -261,6 +264,8 @@ def make_tenants(directory: Path) -> Tenants:
         add_to_organization(acme, people[name], role)
     acme_cloud = make_configuration(acme, directory / "acme")
     globex_cloud = make_configuration(globex, directory / "globex")
+    for cloud in (acme_cloud, globex_cloud):
+        make_lost_thing(cloud)
     lab = make_place(acme, acme_cloud, directory / "acme", "lab")
     annex = make_place(acme, acme_cloud, directory / "acme", "annex")
     abroad = make_place(globex, globex_cloud, directory / "globex", "abroad")

@@ -9,12 +9,19 @@ from unittest.mock import patch
 from django.test import override_settings
 
 from portal.clouds.aws.session import Keys
-from portal.clouds.base import Check, Network
-from tests.factories import make_aws_configuration, make_configuration, make_network
+from portal.clouds.base import Check, Handle, Network, Orphan
+from tests.factories import (
+    make_aws_configuration,
+    make_configuration,
+    make_lost_thing,
+    make_network,
+    make_workspace,
+)
 from tests.pages.world import Tenants
 from workspaces import services_configurations as configurations
 from workspaces import services_networks as networks
-from workspaces.models import CloudConfiguration
+from workspaces import services_orphans as orphans
+from workspaces.models import CloudConfiguration, LostThing
 
 MADE = {"region": "us-east-2", "bucket": "metadata", "table": "locks", "role_arn": "arn:aws:iam::222222222222:role/R"}
 KEYS = Keys("AKIANOTINANYLOG00000", "not-in-any-log-0123456789abcdef0123456789")
@@ -54,6 +61,26 @@ def _network(**given: Any) -> object:
 
 
 NETWORK = Network("vpc-1", ["subnet-1", "subnet-2"], ["sg-1"])
+
+
+def _remove(thing: LostThing, by: dict[str, Any]) -> object:
+    return orphans.remove_orphans(**by, configuration=thing.search.configuration, things=[thing.pk])
+
+
+class Adopts:
+    """An account in which whatever is lost is found again."""
+
+    def adopt_orphan(self, orphan: Orphan, handle: Handle) -> Handle:
+        return {**handle, "steps": {orphan.step: {"id": orphan.id, "state": "created", "fingerprint": "", "order": 1}}}
+
+
+def _adopt(t: Tenants, by: dict[str, Any]) -> object:
+    workspace = make_workspace(t.acme, t.configuration)
+    thing = make_lost_thing(t.configuration, deployment=str(workspace.pk), adoptable=True)
+    with patch("workspaces.services_orphans.cloud_of", lambda _: Adopts()):
+        return orphans.adopt_orphan(**by, configuration=t.configuration, thing=thing)
+
+
 WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
     "workspaces.services_configurations.create_local_configuration": (
         "cloud_configuration.create",
@@ -83,6 +110,18 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
         "cloud_configuration.connect",
         lambda t, by: configurations.connect_by_stack(**by, configuration=_new(t, "STACK"), account="222222222222"),
     ),
+    "workspaces.services_orphans.search_orphans": (
+        "orphans.search",
+        lambda t, by: orphans.search_orphans(**by, configuration=make_configuration(t.acme)),
+    ),
+    "workspaces.services_orphans.remove_orphans": (
+        "orphans.remove",
+        lambda t, by: _remove(make_lost_thing(make_configuration(t.acme)), by),
+    ),
+    "workspaces.services_orphans.adopt_orphan": (
+        "orphans.adopt",
+        lambda t, by: _adopt(t, by),
+    ),
     "workspaces.services_configurations.delete_configuration": (
         "cloud_configuration.delete",
         lambda t, by: configurations.delete_configuration(**by, configuration=make_configuration(t.acme)),
@@ -99,5 +138,5 @@ WRITES: dict[str, tuple[str, Callable[[Tenants, dict[str, Any]], object]]] = {
 
 MAKES_ITS_OWN = (
     *("validate_by_hand", "connect_by_hand", "validate_configuration", "connect_with_keys", "connect_by_stack"),
-    *("delete_configuration", "delete_network"),
+    *("delete_configuration", "delete_network", "search_orphans", "remove_orphans", "adopt_orphan"),
 )

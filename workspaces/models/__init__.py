@@ -11,6 +11,7 @@ from workspaces.models.clouds import (
 )
 from workspaces.models.networks import NetworkConfiguration, NetworkConfigurationQuerySet
 from workspaces.models.offers import Offers
+from workspaces.models.orphans import LostStatus, LostThing, LostThingQuerySet, OrphanSearch
 from workspaces.models.roles import ROLE_TRANSITIONS, InstanceRole, InstanceRoleQuerySet, InstanceRoleStatus
 from workspaces.models.secrets import Secret, SecretGroup, SecretGroupQuerySet, SecretQuerySet
 from workspaces.models.workspaces import (
@@ -35,9 +36,13 @@ __all__ = [
     "InstanceRole",
     "InstanceRoleQuerySet",
     "InstanceRoleStatus",
+    "LostStatus",
+    "LostThing",
+    "LostThingQuerySet",
     "NetworkConfiguration",
     "NetworkConfigurationQuerySet",
     "Offers",
+    "OrphanSearch",
     "Provider",
     "Secret",
     "SecretGroup",

@@ -17,6 +17,7 @@ from portal.clouds.aws.grants import BUCKET, NODE_POLICY, TABLE, TAGGED, Grant, 
 from portal.clouds.aws.grants_clusters import CLUSTERS, CREATES
 from portal.clouds.aws.grants_files import FILES
 from portal.clouds.aws.grants_jobs import JOBS
+from portal.clouds.aws.grants_orphans import ORPHANS
 from portal.clouds.aws.grants_prices import PRICES
 from portal.clouds.aws.grants_roles import ROLES
 
@@ -193,6 +194,7 @@ GRANTS: tuple[Grant, ...] = (
     *FILES,
     *JOBS,
     *CLUSTERS,
+    *ORPHANS,
 )
 
 

@@ -16,6 +16,7 @@ from portal.clouds.aws.configuration import REGIONS, Configuration
 from portal.clouds.aws.deployment import Deployment
 from portal.clouds.aws.files import AwsFiles
 from portal.clouds.aws.jobs import Jobs
+from portal.clouds.aws.orphans import Finder
 from portal.clouds.aws.run_logs import Logs
 from portal.clouds.aws.run_outputs import Outputs
 from portal.clouds.aws.session import Session
@@ -36,6 +37,8 @@ from portal.clouds.base import (
     LogStream,
     Network,
     Observation,
+    Orphan,
+    Owned,
     Pending,
     Process,
     Ref,
@@ -189,6 +192,18 @@ class AwsCloud(Lacking):
         """The releases with pinned requirements; machines install them when they begin."""
         return [Release(version) for version in offered_versions()]
 
+    def find_orphans(self, owned: Sequence[Owned]) -> Sequence[Orphan]:
+        """What carries our tags in any of our regions and stands in none of the handles."""
+        return self._finder.find(owned)
+
+    def remove_orphan(self, orphan: Orphan) -> bool:
+        """Go on removing; True once it is absent."""
+        return self._finder.remove(orphan)
+
+    def adopt_orphan(self, orphan: Orphan, handle: Handle) -> Handle:
+        """The handle of its workspace with the orphan in it. Raises CloudError(NotAdoptable)."""
+        return self._finder.adopt(orphan, handle)
+
     def session(self, region: str) -> Session:
         """The customer's account in a region."""
         with self._lock:
@@ -216,6 +231,10 @@ class AwsCloud(Lacking):
             return plan.advance(steps, known, handle, poll=self.step_seconds, lag=self.lag_seconds)
 
         return deployment.advance(handle, move)
+
+    @property
+    def _finder(self) -> Finder:
+        return Finder(self.session, self.configuration, self._store)
 
     @property
     def _store(self) -> Store:

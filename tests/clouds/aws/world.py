@@ -74,9 +74,10 @@ class MortalClient(Client):
 
     def pages(self, name: str, key: str, **arguments: Any) -> Iterator[Any]:
         from portal.clouds.aws.errors import action_of
+        from portal.clouds.aws.session import _PREFIXES
 
         prefix, operation = self.inner.meta.service_model.signing_name, self.inner.meta.method_to_api_mapping[name]
-        self.fate.permissions.add(action_of(prefix, operation))
+        self.fate.permissions.add(action_of(_PREFIXES.get(prefix, prefix), operation))
         return super().pages(name, key, **arguments)
 
 
