@@ -1,6 +1,19 @@
 """What the portal promises about speed and size, measured: ``make bench``, or ``make bench ONLY=name``."""
 
-from bench import accounts, audit, billing, jobs, lists, logs, people, queueing, schedules, stack
+from bench import (
+    accounts,
+    audit,
+    aws_engine,
+    aws_memory,
+    billing,
+    jobs,
+    lists,
+    logs,
+    people,
+    queueing,
+    schedules,
+    stack,
+)
 from bench.measure import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -22,6 +35,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("queue_overhead_per_run", "ms", 250, queueing.overhead_per_run),
         Benchmark("scheduler_pass_10k", "s", 1, schedules.scheduler_pass),
         Benchmark("log_open_1gb", "ms", 200, logs.open_page),
+        Benchmark("aws_engine_steps", "ms", 100, aws_engine.engine_steps),
+        Benchmark("worker_rss_200_clusters", "MB", 300, aws_memory.worker_memory),
         Benchmark("idle_rss", "MB", 500, stack.idle_memory),
         Benchmark("boot_to_first_page", "s", 10, stack.boot_to_first_page),
     )

@@ -30,6 +30,8 @@ def test_every_promise_has_its_benchmark() -> None:
         "export_1m_rss": (100, "MB"),
         "list_clusters_10k": (50, "ms"),
         "list_runs_100k": (50, "ms"),
+        "aws_engine_steps": (100, "ms"),
+        "worker_rss_200_clusters": (300, "MB"),
         "idle_rss": (500, "MB"),
         "boot_to_first_page": (10, "s"),
     }

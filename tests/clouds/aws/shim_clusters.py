@@ -161,7 +161,7 @@ def lose(instance: str, state: str = "terminated", account: str = CUSTOMER, regi
 
 def _instances(account: str, region: str) -> list[Any]:
     backend: Any = get_backend("ec2")[account][region]
-    return [instance for reservation in backend.reservations.values() for instance in reservation.instances]
+    return [instance for reservation in list(backend.reservations.values()) for instance in reservation.instances]
 
 
 def _time_passes(region: Region, account: str, name: str) -> None:

@@ -85,7 +85,7 @@ def caller(environ: dict[str, Any]) -> tuple[str, str]:
 def running_instances(account: str, region: str) -> Iterator[tuple[str, dict[str, str]]]:
     """The machines that run, with their tags."""
     backend: Any = get_backend("ec2")[account][region]
-    for reservation in backend.reservations.values():
+    for reservation in list(backend.reservations.values()):
         for instance in reservation.instances:
             if instance.state == "running":
                 yield instance.id, {tag["key"]: tag["value"] for tag in instance.get_tags()}

@@ -71,12 +71,12 @@ def cluster_census(account: str = CUSTOMER, region: str = REGION) -> Counter[str
 def new_cluster_world(aws: Aws, **more: Any) -> ClusterWorld:
     cloud = MortalCloud(connected(aws), aws.address)
     spec = WorkspaceSpec(str(uuid.uuid4()), "Analytics", REGION)
-    world = ClusterWorld(aws, cloud, spec, handle_of_workspace=_deployed(aws), **more)
+    world = ClusterWorld(aws, cloud, spec, handle_of_workspace=deployed_workspace(aws), **more)
     world.empty = cluster_census()
     return world
 
 
-def _deployed(aws: Aws) -> Handle:
+def deployed_workspace(aws: Aws) -> Handle:
     """What a cluster needs of a workspace, without the rest."""
     session = aws.administrator()
     ec2 = session.client("ec2")
