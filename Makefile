@@ -80,6 +80,8 @@ lock: install ## Pin the newest versions that requirements*.in allow
 	$(LOCK) --upgrade --no-deps requirements-demo.in -o requirements-demo.txt
 	$(LOCK) --upgrade -c requirements.txt portal/clouds/aws/node/requirements.in -o portal/clouds/aws/node/requirements.txt
 	for release in portal/clouds/local/releases/bodo-*.in; do $(LOCK) --upgrade $$release -o $${release%.in}.txt; done
+	for release in portal/clouds/local/releases/lab-*.in; do \
+	  $(LOCK) --upgrade --find-links portal/clouds/local/releases $$release -o $${release%.in}.txt; done
 
 clean: ## Remove ./.venv and all caches; the data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

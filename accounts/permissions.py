@@ -41,6 +41,7 @@ class Perm(StrEnum):
     FILES_EDIT = "files_edit"
     CLUSTER_EDIT = "cluster_edit"
     JOB_EDIT = "job_edit"
+    NOTEBOOK_USE = "notebook_use"
     WS_MANAGE = "ws_manage"
 
 
@@ -57,6 +58,7 @@ LABELS: dict[Perm, str] = {
     Perm.FILES_EDIT: "Upload, edit and delete files",
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
     Perm.JOB_EDIT: "Submit and cancel runs, manage templates and schedules",
+    Perm.NOTEBOOK_USE: "Use notebooks, each their own",
     Perm.WS_MANAGE: "Manage the workspace: members, catalogs, secrets, API tokens, settings, deletion",
 }
 
@@ -78,6 +80,7 @@ WORKSPACE_MATRIX: dict[Perm, frozenset[WorkspaceRole]] = {
     Perm.FILES_EDIT: _EDITORS,
     Perm.CLUSTER_EDIT: _EDITORS,
     Perm.JOB_EDIT: _EDITORS,
+    Perm.NOTEBOOK_USE: _EDITORS,
     Perm.WS_MANAGE: frozenset({WorkspaceRole.ADMIN}),
 }
 

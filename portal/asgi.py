@@ -45,6 +45,13 @@ class Handler(ASGIHandler):
     """
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Any) -> None:
+        if _is_for_notebooks(scope):
+            await import_string(settings.NOTEBOOK_PROXY)(scope, receive, send)
+            return
+        if scope["type"] == "websocket":  # the portal's own pages need none
+            await receive()
+            await send({"type": "websocket.close"})
+            return
         try:
             await super().__call__(scope, receive if await _may_be_large(scope) else _bounded(scope, receive), send)
         except (TooLargeError, BodyError) as error:  # nothing was answered yet: the body comes before all else
@@ -79,6 +86,12 @@ class Handler(ASGIHandler):
             body.close()
             raise
         return body
+
+
+def _is_for_notebooks(scope: dict[str, Any]) -> bool:
+    """By the host's name alone: that host serves nothing of the portal's, and the portal's nothing of notebooks."""
+    host = next((value for key, value in scope["headers"] if key == b"host"), b"")
+    return bool(settings.PORTAL_NOTEBOOK_HOST) and host.decode("latin-1").lower() == settings.PORTAL_NOTEBOOK_HOST
 
 
 class BodyError(Exception):

@@ -304,6 +304,8 @@ def _uvicorn_arguments(port: int) -> list[str]:
     arguments = [
         *("portal.asgi:application", "--host", HOST, "--port", str(port), "--lifespan", "off"),
         *("--no-access-log", "--no-server-header", "--log-level", "warning", "--timeout-graceful-shutdown", "3"),
+        # For notebooks: messages are large, and compressing them would cost each socket its own window of memory.
+        *("--ws", "websockets-sansio", "--ws-max-size", str(64 << 20), "--ws-per-message-deflate", "false"),
     ]
     if "FORWARDED_ALLOW_IPS" not in os.environ:
         arguments.append("--no-proxy-headers")  # else anybody on this machine could claim any client address

@@ -84,6 +84,7 @@ INSTALLED_APPS = [
     "workspaces",
     "clusters",
     "jobs",
+    "notebooks",
     "billing",
 ]
 
@@ -278,6 +279,25 @@ EMAIL_BACKEND = (
 EMAIL_FILE_PATH = PORTAL_HOME / "mail"
 MESSAGE_TAGS = {messages.ERROR: "error"}
 
+# --- notebooks -------------------------------------------------------------------------------------------------------
+
+# The host (and port) of the notebooks, and of nothing else: what runs in a notebook's page must not be able to act on
+# the portal as its viewer. By default this machine's other name. Empty: there are no notebooks.
+_site = urlsplit(SITE_URL)
+_other_name = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(_site.hostname or "", "")
+PORTAL_NOTEBOOK_HOST = os.environ.get(
+    "PORTAL_NOTEBOOK_HOST", f"{_other_name}:{_site.port}" if _other_name and _site.port else _other_name
+).lower()
+if urlsplit(f"//{PORTAL_NOTEBOOK_HOST}").hostname == _site.hostname:
+    raise ImproperlyConfigured(
+        "PORTAL_NOTEBOOK_HOST must be another host name than that of SITE_URL; another port is not enough, since "
+        "browsers share cookies among the ports of a host."
+    )
+PORTAL_NOTEBOOK_ORIGIN = f"{_site.scheme}://{PORTAL_NOTEBOOK_HOST}" if PORTAL_NOTEBOOK_HOST else ""
+PORTAL_NOTEBOOK_IDLE_MINUTES = int(os.environ.get("PORTAL_NOTEBOOK_IDLE_MINUTES", "60"))
+PORTAL_NOTEBOOK_AT_ENTRY = flag("PORTAL_NOTEBOOK_AT_ENTRY", True)
+NOTEBOOK_PROXY = "notebooks.proxy.application"
+
 # --- browser fences -------------------------------------------------------------------------------------------------
 
 # With the prefix, browsers refuse such a cookie from a sibling host name, and over http.
@@ -294,7 +314,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    f"connect-src 'self'; form-action 'self' {PORTAL_NOTEBOOK_ORIGIN}; frame-ancestors 'none'; base-uri 'none'"
 )
 PERMISSIONS_POLICY = (
     "publickey-credentials-create=(self), publickey-credentials-get=(self), camera=(), display-capture=(), "

@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include("workspaces.urls")),
     path("", include("clusters.urls")),
     path("", include("jobs.urls")),
+    path("", include("notebooks.urls")),
     path("", include("billing.urls")),
     path("accounts/", include(one_transaction(allauth.urls.urlpatterns))),
     path("admin/", admin.site.urls),

@@ -19,7 +19,7 @@ from accounts.permissions import Perm
 from tests.pages.routes import ROUTES, our_patterns
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("accounts", "workspaces", "clusters", "jobs", "billing")
+LAYERS = ("accounts", "workspaces", "clusters", "jobs", "notebooks", "billing")
 """Lowest first: each may import those before it, portal.clouds, and the rest of portal."""
 
 ENTRY_POINTS = {"portal/urls.py"}

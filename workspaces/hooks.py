@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from django.http import HttpRequest
+
+from accounts.audit import Actor
+from accounts.models import User
 from portal.clouds.base import Owned
 from portal.errors import UserError
-from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup
+from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup, Workspace
 
 Usable = Catalog | SecretGroup | Secret
 
@@ -26,6 +30,19 @@ for something without a record."""
 configuration_uses: list[Callable[[CloudConfiguration], list[str]]] = []
 """What else stands on a cloud configuration, each as ``the usage alarm nightly``. Asked in the transaction of its
 deletion, with the row locked."""
+
+
+entered: list[Callable[[HttpRequest, Workspace], None]] = []
+"""Somebody enters a workspace."""
+
+member_left: list[Callable[[Actor, Workspace, User], None]] = []
+"""Somebody left a workspace or was removed from it. Inside the transaction."""
+
+workspace_deleted: list[Callable[[Actor, Workspace], None]] = []
+"""A workspace is to go: ask what stands in it to go, too. Inside the transaction."""
+
+going_first: list[Callable[[Workspace], bool]] = []
+"""Whether something stands in a workspace that must be gone before its files are removed."""
 
 
 def refuse_if_used(subject: Usable) -> None:

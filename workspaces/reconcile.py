@@ -9,7 +9,7 @@ from django.utils import timezone
 from portal import events
 from portal.clouds.base import CloudError, Pending, Settled, Step, Target
 from portal.reconcile import Machine
-from workspaces import offers
+from workspaces import hooks, offers
 from workspaces.clouds import cloud_of
 from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
 
@@ -36,7 +36,9 @@ class WorkspaceMachine(Machine[Workspace]):
         return Workspace.objects.select_related("cloud_configuration", "network").filter(pk=pk).first()
 
     def advance(self, row: Workspace) -> Step:
-        """One step of the deployment."""
+        """One step of the deployment; what stands in it goes first."""
+        if row.target == Target.TERMINATED and any(stands(row) for stands in hooks.going_first):
+            return Step(row.handle, Pending(1))
         return cloud_of(row.cloud_configuration).advance_workspace(row.spec(), row.handle, Target(row.target))
 
     def apply(self, row: Workspace, step: Step) -> None:

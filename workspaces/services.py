@@ -130,6 +130,8 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     row.save(
         update_fields=["target", "revision", "attempts", "due_at", "failure_code", "failure_message", "failure_hint"]
     )
+    for follow in hooks.workspace_deleted:
+        follow(actor, row)
     Secret.objects.in_workspace(row).update(sealed="")
     Catalog.objects.in_workspace(row).update(sealed="")
     audit.record(

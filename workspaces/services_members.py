@@ -19,7 +19,7 @@ from accounts.services import add_member
 from accounts.services_invitations import issue, revoke_all
 from accounts.standing import lock_roles
 from portal.errors import UserError
-from workspaces import letters
+from workspaces import hooks, letters
 from workspaces.access import role_in
 from workspaces.models import Workspace, WorkspaceMembership
 from workspaces.standing import demand_in
@@ -137,6 +137,8 @@ def _set_role(actor: Actor, membership: WorkspaceMembership, role: WorkspaceRole
 def _end(actor: Actor, verb: str, membership: WorkspaceMembership) -> None:
     _record(actor, verb, membership, before={"role": membership.role})
     membership.delete()
+    for follow in hooks.member_left:
+        follow(actor, membership.workspace, membership.user)
     _revoke_beyond(actor, membership.workspace, membership.user)
 
 

@@ -72,6 +72,8 @@ def workspace_row(request: WorkspaceRequest, workspace: Workspace) -> HttpRespon
 @workspace_view(Perm.WS_VIEW)
 def enter(request: WorkspaceRequest, workspace: Workspace) -> HttpResponse:
     """Enter a workspace: its files come first."""
+    for follow in hooks.entered:
+        follow(request, workspace)
     return redirect("workspaces:files", workspace.pk)
 
 

@@ -53,14 +53,15 @@ class Check:
 @dataclass(frozen=True)
 class Features:
     """What a provider offers beyond the least, so that nobody is asked for what is not there: spot instances, a choice
-    of zone, roles of the customer's own for machines, networks of the customer's own, and a search for what stands in
-    the account without a record. ``fast_network`` and ``role`` are what its people call these things."""
+    of zone, roles of the customer's own for machines, networks of the customer's own, a search for what stands in the
+    account without a record, and notebook servers. ``fast_network`` and ``role`` are what its people call these."""
 
     spot: bool = False
     zones: bool = False
     instance_roles: bool = False
     networks: bool = False
     orphans: bool = False
+    notebooks: bool = False
     fast_network: str = "accelerated networking"
     role: str = "Identity"
 
@@ -139,6 +140,54 @@ class InstanceRoleSpec:
     workspace: WorkspaceSpec
     workspace_handle: Handle
     role: str
+
+
+@dataclass(frozen=True)
+class NotebookSpec:
+    """What a notebook server should be. ``image`` is a version of its environment, ``size`` the name of one of
+    ``notebook_sizes``. ``generation`` grows at each restart: a server of an older one is replaced.
+
+    It serves below ``path`` (``/notebooks/<id>/``), and answers only requests whose header X-Portal-Notebook holds
+    ``secret``, which is on no command line. ``person`` is its owner's name.
+    """
+
+    id: str
+    workspace: WorkspaceSpec
+    workspace_handle: Handle
+    image: str
+    size: str
+    generation: int
+    path: str
+    secret: str = field(repr=False)
+    person: str = ""
+
+
+@dataclass(frozen=True)
+class NotebookAddress:
+    """Where a notebook server listens: a unix socket by its path, or a host and port."""
+
+    socket: str = ""
+    host: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class NotebookObservation:
+    """What a provider sees of a notebook server. ``active_at`` (UTC) is when a kernel or a terminal last did something,
+    None where none has yet; ``busy`` says that a cell runs."""
+
+    alive: bool
+    active_at: datetime | None = None
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class NotebookSize:
+    """What a notebook server may have: ``vcpus``, and MiB of ``memory``."""
+
+    name: str
+    vcpus: int
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -532,6 +581,21 @@ class Cloud(Protocol):
     def advance_instance_role(self, spec: InstanceRoleSpec, handle: Handle, target: Target) -> Step:
         """Take one step toward RUNNING (machines of the workspace can have the role) or TERMINATED (what was added to
         the role is taken off it)."""
+
+    def notebook_images(self) -> Sequence[Release]:
+        """The environments on offer for notebook servers, newest first."""
+
+    def notebook_sizes(self, region: str) -> Sequence[NotebookSize]:
+        """The sizes of notebook servers on offer, smallest first."""
+
+    def advance_notebook(self, spec: NotebookSpec, handle: Handle, target: Target) -> Step:
+        """Take one step toward RUNNING (it answers), STOPPED (its owner's settings are kept) or TERMINATED."""
+
+    def observe_notebooks(self, handles: Sequence[Handle]) -> Sequence[NotebookObservation]:
+        """How many notebook servers are, with one call, in the order of the handles."""
+
+    def notebook_address(self, handle: Handle) -> NotebookAddress:
+        """Where a running notebook server listens. Asks nobody. Raises CloudError(NotebookNotRunning)."""
 
     def find_orphans(self, owned: Sequence[Owned]) -> Sequence[Orphan]:
         """What is tagged as ours in the account and stands in none of the handles. Takes seconds."""

@@ -14,9 +14,14 @@ from portal.clouds.base import (
     InstanceRoleSpec,
     LogStream,
     Network,
+    NotebookAddress,
+    NotebookObservation,
+    NotebookSize,
+    NotebookSpec,
     Orphan,
     Owned,
     Ref,
+    Release,
     Settled,
     Step,
     Target,
@@ -56,6 +61,26 @@ class Lacking:
         if target is Target.TERMINATED:
             return Step(handle, Settled())
         return Step(handle, Failed(_not_offered("Instance roles")))
+
+    def notebook_images(self) -> Sequence[Release]:
+        """None."""
+        return []
+
+    def notebook_sizes(self, region: str) -> Sequence[NotebookSize]:
+        """None."""
+        return []
+
+    def advance_notebook(self, spec: NotebookSpec, handle: Handle, target: Target) -> Step:
+        """It has no notebook servers; there is nothing to stop or remove."""
+        return Step(handle, Failed(_not_offered("Notebooks")) if target is Target.RUNNING else Settled())
+
+    def observe_notebooks(self, handles: Sequence[Handle]) -> Sequence[NotebookObservation]:
+        """None lives."""
+        return [NotebookObservation(alive=False) for _ in handles]
+
+    def notebook_address(self, handle: Handle) -> NotebookAddress:
+        """None listens."""
+        raise _not_offered("Notebooks")
 
     def find_orphans(self, owned: Sequence[Owned]) -> Sequence[Orphan]:
         """None that it could find."""

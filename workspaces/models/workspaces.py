@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -90,6 +91,13 @@ class Workspace(Reconciled):
         if self.status != WorkspaceStatus.READY:
             return reverse("workspaces:list", args=[self.organization_id])
         return reverse("workspaces:enter", args=[self.pk])
+
+    @property
+    def has_notebooks(self) -> bool:
+        """Whether its cloud has notebook servers, and the operator gave them a host of their own."""
+        from workspaces.clouds import cloud_of
+
+        return bool(settings.PORTAL_NOTEBOOK_HOST) and cloud_of(self.cloud_configuration).features.notebooks
 
     def spec(self) -> WorkspaceSpec:
         """What the cloud should make of it."""

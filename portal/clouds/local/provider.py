@@ -7,7 +7,9 @@ again. Nothing needs root.
     <root>/workspaces/<workspace>/bodofs     the shared filesystem, and the working directory of jobs
         …/clusters/<cluster>/runs/<run>/     logs and end of a job; they outlive the cluster, and go with the workspace
         …/clusters/<cluster>/node-<i>/       a node; disk/ in it is HOME, TMPDIR and compile cache of jobs
+        …/notebooks/<server>/                a person's JupyterLab (see ``notebooks``)
     <machine root>/releases/bodo-<version>-<digest>/   Bodo, shared by all configurations on this machine
+    <machine root>/releases/lab-<version>-<digest>/    JupyterLab, likewise
     <machine root>/instances/                          who has which of the machine's cores
 """
 
@@ -28,8 +30,10 @@ from portal.clouds.base import (
     Check,
     CloudError,
     ClusterSpec,
+    Event,
     Exit,
     Failed,
+    Features,
     Handle,
     Health,
     InstanceType,
@@ -37,6 +41,10 @@ from portal.clouds.base import (
     LogMatches,
     LogStream,
     Node,
+    NotebookAddress,
+    NotebookObservation,
+    NotebookSize,
+    NotebookSpec,
     Observation,
     Process,
     Ref,
@@ -46,7 +54,7 @@ from portal.clouds.base import (
     WorkspaceSpec,
 )
 from portal.clouds.lacking import Lacking
-from portal.clouds.local import checks, kernel, launch, processes
+from portal.clouds.local import checks, kernel, launch, notebooks, processes
 from portal.clouds.local.capacity import Capacity
 from portal.clouds.local.files import LocalFiles, explained
 from portal.clouds.local.releases import Releases
@@ -73,6 +81,7 @@ class LocalCloud(Lacking):
 
     poll_seconds = 0.15
     observe_seconds = 2.0
+    features = Features(notebooks=True)
 
     def __init__(
         self,
@@ -90,6 +99,7 @@ class LocalCloud(Lacking):
         self.hidden = [str(path) for path in (self.root, self.machine_root, *hidden)]
         self.capacity = Capacity(self.machine_root / "instances", capacity_factor)
         self.installed = Releases(self.machine_root / "releases", python)
+        self.images = Releases(self.machine_root / "releases", python, product="lab", label="JupyterLab")
 
     def check(self) -> Sequence[Check]:
         """Look whether this directory and this machine can be used."""
@@ -188,6 +198,45 @@ class LocalCloud(Lacking):
         # Others may use the release: giving up our claim to it, or to what it was once made from, is no news.
         kept = step.handle["steps"].get("release", {"state": "deleting"})["state"] != "deleting"
         return replace(step, events=[event for event in step.events if event.step != "release" or kept])
+
+    def notebook_images(self) -> Sequence[Release]:
+        """The versions of JupyterLab with pinned requirements."""
+        return self.images.list()
+
+    def notebook_sizes(self, region: str) -> Sequence[NotebookSize]:
+        """Those for which this machine has memory."""
+        return notebooks.sizes()
+
+    def advance_notebook(self, spec: NotebookSpec, handle: Handle, target: Target) -> Step:
+        """JupyterLab's environment, the server's directory, the server."""
+        bodofs = self.root / "workspaces" / _safe(spec.workspace.id) / "bodofs"
+        path = f"workspaces/{_safe(spec.workspace.id)}/notebooks/{_safe(spec.id)}"
+        image = ReleaseStep(self.images, spec.image)
+        directory = DirectoryStep("directory", "notebook directory", self.root, path, notebooks.OWN)
+        server = notebooks.NotebookStep(self.root / path, path, spec, self.images, self.python, bodofs, self.hidden)
+        wanted_for: dict[Target, list[plan.PlanStep]] = {
+            Target.RUNNING: [image, directory, server],
+            Target.TERMINATED: [],
+        }
+        step = self._advance(wanted_for.get(target, [directory]), [image, directory, server], handle)
+        return replace(step, events=[event for event in step.events if not _about_claim(event)])
+
+    def observe_notebooks(self, handles: Sequence[Handle]) -> Sequence[NotebookObservation]:
+        """Look at the supervisors, and what they wrote down."""
+        return [
+            notebooks.observe(self.root / directory["id"])
+            if (directory := handle.get("steps", {}).get("directory")) and directory["id"]
+            else NotebookObservation(alive=False)
+            for handle in handles
+        ]
+
+    def notebook_address(self, handle: Handle) -> NotebookAddress:
+        """The unix socket in its directory."""
+        server = handle.get("steps", {}).get("server")
+        if server is None or server["state"] != "ready":
+            message = "The notebook server is not running."
+            raise CloudError("NotebookNotRunning", message, "Start it under “My notebook”.")
+        return NotebookAddress(socket=str(self.root / server["id"] / "lab.sock"))
 
     def observe_clusters(self, handles: Sequence[Handle]) -> Sequence[Observation]:
         """Look at the agents' processes and heartbeats."""
@@ -295,6 +344,11 @@ def _nodes(handle: Handle) -> list[dict[str, str]]:
         if name.startswith("node-") and step["state"] in ("created", "ready")
     ]
     return sorted(nodes, key=lambda step: int(step["id"].rpartition("-")[2]))
+
+
+def _about_claim(event: Event) -> bool:
+    """Others may use an image: giving up our claim to it is no news."""
+    return event.step == "release" and event.message.startswith("Remov")
 
 
 def _safe(id: str) -> str:

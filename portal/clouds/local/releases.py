@@ -1,4 +1,5 @@
-"""Bodo releases: real environments, made from pinned requirements on first use and shared by all configurations.
+"""Releases of Bodo, and of the JupyterLab that notebooks run in: real environments, made from pinned requirements on
+first use and shared by all configurations.
 
 What a release is made from may change while its version stays: then it is installed anew, beside the old environment,
 in which what runs goes on to its end. The installer removes those that nothing uses any more.
@@ -27,18 +28,21 @@ _KEPT_ENVIRONMENT = re.compile(
 
 
 class Releases:
-    """The releases under one directory."""
+    """The releases of one product under one directory. ``label`` is its name for people."""
 
-    def __init__(self, directory: Path, python: str, pinned: Path = PINNED) -> None:
+    def __init__(
+        self, directory: Path, python: str, pinned: Path = PINNED, *, product: str = "bodo", label: str = "Bodo"
+    ) -> None:
         self.directory, self.python, self.pinned = directory, python, pinned
+        self.product, self.label = product, label
 
     def list(self) -> list[Release]:
         """The releases on offer, newest first."""
-        return [Release(version, self.installed(version)) for version in offered_versions(self.pinned)]
+        return [Release(version, self.installed(version)) for version in offered_versions(self.pinned, self.product)]
 
     def path(self, version: str) -> Path:
         """Where the environment of a release is: one place for each way of making it."""
-        return self.directory / f"bodo-{version}-{self.digest(version)}"
+        return self.directory / f"{self.product}-{version}-{self.digest(version)}"
 
     def digest(self, version: str) -> str:
         """What the environment is made from, as 12 hexadecimal digits; "unknown" for a release that is not offered."""
@@ -60,6 +64,8 @@ class Releases:
         self.directory.mkdir(parents=True, exist_ok=True)
         release = self.path(version)
         environment = {name: value for name, value in os.environ.items() if _KEPT_ENVIRONMENT.fullmatch(name)}
+        # Our own wheel is beside the requirements, which name its hash.
+        environment["PIP_FIND_LINKS"] = f"{self.pinned} {environment.get('PIP_FIND_LINKS', '')}".strip()
         if daemons.held(self._beside(version, "lock")):
             return
         daemons.start(
@@ -81,9 +87,10 @@ class Releases:
         failure = self._beside(version, "failed.json")
         if failure.exists() and time.time() - failure.stat().st_mtime < FAILURE_SECONDS:
             log = self._beside(version, "log")
+            why = _meaningful(daemons.tail(log, 4000)) or kernel.get(failure)
             raise CloudError(
                 "ReleaseInstallFailed",
-                f"Bodo {version} could not be installed: {_meaningful(daemons.tail(log, 4000)) or kernel.get(failure)}",
+                f"{self.label} {version} could not be installed: {why}",
                 f"Check the network, free disk space and the PIP_* settings, then try again. The whole log is {log}.",
             )
         self.install(version)
@@ -99,17 +106,20 @@ class Releases:
         unpacked = sum(not name.startswith(("pip-", "setuptools-")) for name in packages)
         if len(fetched) < total:
             what = f"{fetched[-1]} ({len(fetched)} of {total})" if fetched else "making the environment"
-            return Event("release", f"Installing Bodo {version}: {what}", progress=0.7 * len(fetched) / total)
+            return Event("release", f"Installing {self.label} {version}: {what}", progress=0.7 * len(fetched) / total)
         done = min(unpacked, total)
-        message = f"Installing Bodo {version}: unpacking ({done} of {total})"
+        message = f"Installing {self.label} {version}: unpacking ({done} of {total})"
         return Event("release", message, progress=min(0.99, 0.7 + 0.3 * done / total))
 
     def _requirements(self, version: str) -> Path:
-        path = self.pinned / f"bodo-{version}.txt"
+        path = self.pinned / f"{self.product}-{version}.txt"
         if "/" in version or not path.exists():
             offered = ", ".join(release.version for release in self.list())
             raise CloudError(
-                "ReleaseUnknown", f"There is no Bodo release {version}.", f"Choose one of {offered}.", permanent=True
+                "ReleaseUnknown",
+                f"There is no release {version} of {self.label}.",
+                f"Choose one of {offered}.",
+                permanent=True,
             )
         return path
 
@@ -117,9 +127,9 @@ class Releases:
         return self.directory / f"{self.path(version).name}.{suffix}"
 
 
-def offered_versions(pinned: Path = PINNED) -> list[str]:
+def offered_versions(pinned: Path = PINNED, product: str = "bodo") -> list[str]:
     """The releases that have pinned requirements, newest first."""
-    versions = [path.stem.removeprefix("bodo-") for path in pinned.glob("bodo-*.txt")]
+    versions = [path.stem.removeprefix(f"{product}-") for path in pinned.glob(f"{product}-*.txt")]
     return sorted(versions, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
 
 

@@ -82,7 +82,7 @@ class ReleaseStep:
     @property
     def label(self) -> str:
         """For people."""
-        return f"Bodo {self.version}"
+        return f"{self.releases.label} {self.version}"
 
     @property
     def fingerprint(self) -> str:
