@@ -27,6 +27,7 @@ class NotebookTicketAdmin(LookOnlyAdmin[NotebookTicket]):
 
     list_display = ["made_at", "server"]
     list_select_related = ["server__user"]
+    search_fields = ["server__id", "server__user__email"]
     exclude = ["key_hash", "session_key"]
 
 
@@ -36,4 +37,5 @@ class NotebookVisitAdmin(LookOnlyAdmin[NotebookVisit]):
 
     list_display = ["came_at", "server"]
     list_select_related = ["server__user"]
+    search_fields = ["server__id", "server__user__email"]
     exclude = ["key_hash", "session_key"]

@@ -54,6 +54,9 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
     # Tests that commit leave empty tables to those after them, also that of the rates, and nothing unpriced starts.
     settings.PORTAL_DEFAULT_HOURLY = Decimal("0.1")
 
+    # Entering a workspace would have JupyterLab installed; the tests of that switch it on.
+    settings.PORTAL_NOTEBOOK_AT_ENTRY = False
+
     # Each test process counts tries in a database of its own: another one clears its cache in the middle of a test.
     _number = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 15
     settings.CACHES["default"]["LOCATION"] = settings.REDIS_URL.replace("?db=0", f"?db={_number}")

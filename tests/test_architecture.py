@@ -145,6 +145,9 @@ NO_ACTOR = {
     "jobs.services.wake_queue": "wakes",
     "jobs.services.wake_next": "wakes",
     "jobs.services.nudge": "wakes; the caller wrote",
+    "notebooks.services.nudge": "wakes; the caller wrote",
+    "notebooks.services_entry.hash_of": "computes",
+    "notebooks.services_entry.redeem": "follows from the ticket, whose making was audited",
 }
 
 

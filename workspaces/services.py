@@ -18,6 +18,7 @@ from accounts.standing import lock_roles
 from portal import events, queue
 from portal.clouds.base import CloudError, Files, Target
 from portal.errors import UserError
+from workspaces import hooks
 from workspaces.clouds import cloud_of
 from workspaces.models import (
     Catalog,

@@ -18,7 +18,7 @@ from portal import events
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
-from workspaces import services
+from workspaces import hooks, services
 from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
 from workspaces.forms import WorkspaceForm, WorkspaceSettingsForm
 from workspaces.models import CloudConfiguration, Workspace

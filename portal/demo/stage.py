@@ -132,6 +132,7 @@ class Stage:
             "PORTAL_HOME": str(self.home.path),
             "PORTAL_MACHINE_ROOT": str(self.machine),
             "PORTAL_LOCAL_CAPACITY": shared,
+            "PORTAL_NOTEBOOK_AT_ENTRY": "off",  # it would be installed beside Bodo, and slow it down
         }
 
 

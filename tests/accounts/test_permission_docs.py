@@ -34,7 +34,7 @@ def test_each_permission_is_demanded_somewhere() -> None:
     """A line of the tables that opens nothing would be a promise."""
     code = "\n".join(
         path.read_text()
-        for app in ("accounts", "workspaces", "clusters", "jobs", "billing")
+        for app in ("accounts", "workspaces", "clusters", "jobs", "notebooks", "billing")
         for path in (Path(settings.BASE_DIR) / app).rglob("*.py")
         if path.name != "permissions.py"
     )

@@ -204,8 +204,9 @@ class Page:
     async def kernel(self, path: str = "") -> str:
         return cast(str, (await self.post("api/kernels", {"path": path}))["id"])
 
-    def channels(self, kernel: str) -> Any:
-        return self.session.ws_connect(self.url(f"api/kernels/{kernel}/channels?session_id=s"), max_msg_size=0)
+    def channels(self, kernel: str, session: str = "s") -> Any:
+        """Of two with the same session, Jupyter closes the older one, and the newer gets what was missed."""
+        return self.session.ws_connect(self.url(f"api/kernels/{kernel}/channels?session_id={session}"), max_msg_size=0)
 
     @staticmethod
     async def send(socket: aiohttp.ClientWebSocketResponse, code: str) -> str:
@@ -240,7 +241,9 @@ class Page:
 @asynccontextmanager
 async def page(stand: Stand, visitor: Visitor) -> AsyncIterator[Page]:
     headers = {"Origin": stand.origin, "Host": f"localhost:{stand.port}"}
-    async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(
+        headers=headers, cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0)
+    ) as session:
         opened = Page(stand, session)
         async with session.get(opened.url("lab"), headers={"Cookie": visitor.visit}) as answer:
             assert answer.status == 200, await answer.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -113,7 +114,7 @@ def ends(stand: Stand, visitor: Visitor, takes_away: Callable[[], Any], sockets:
     async def work() -> float:
         async with page(stand, visitor) as lab:
             kernel = await lab.kernel()
-            opened = [await lab.channels(kernel) for _ in range(sockets)]
+            opened = [await lab.channels(kernel, str(number)) for number in range(sockets)]
             assert await lab.run(opened[0], "print(1)") == "1\n"
             began = time.monotonic()
             await asyncio.to_thread(takes_away)
@@ -243,7 +244,7 @@ def test_two_hundred_idle_sockets_cost_less_than_100_mb(stand: Stand, visitor: V
             url = lab.url("api/events/subscribe")  # of Jupyter's own; one to a kernel would keep the kernel busy
             warm = [await lab.session.ws_connect(url) for _ in range(5)]
             before = web.memory_info().rss
-            opened = [await lab.session.ws_connect(url) for _ in range(200)]
+            opened = await asyncio.gather(*(lab.session.ws_connect(url) for _ in range(200)))
             await asyncio.sleep(2.5)  # a round of questions
             after = web.memory_info().rss
             for socket in (*warm, *opened):
@@ -261,7 +262,7 @@ def test_a_killed_server_is_a_502_with_a_way_on_and_starts_again(
     from portal.clouds.local import kernel
 
     for who in kernel.marked(f"PORTAL_LAB={stand.files.parent / 'notebooks' / str(stand.server.pk)}"):
-        kernel.send(who, 9)
+        kernel.send(who, signal.SIGKILL)
     deadline = time.monotonic() + 10
     while (answer := stand.visit("lab", visitor, Accept="text/html"))[0] == 200:
         assert time.monotonic() < deadline

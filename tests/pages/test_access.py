@@ -101,6 +101,7 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             expected |= {"POST accounts:marketplace_sandbox_send": 409}  # there is no subscription
             expected |= {"POST accounts:audit_export": 200, "POST billing:export": 200}
             expected |= {"POST billing:statement_file": 200}
+            expected |= {"POST notebooks:open": 200}  # the page that hands over
             expected |= {"POST billing:budget_end_lift": 409}  # it is not lifted
             expected |= {
                 "POST accounts:sso_start": 422,

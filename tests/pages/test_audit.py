@@ -44,6 +44,7 @@ from tests.factories import (
     stay_away,
 )
 from tests.jobs import writes as jobs
+from tests.notebooks import writes as notebooks
 from tests.pages.world import Tenants
 from tests.workspaces import writes as choices
 from tests.workspaces import writes_configurations as configurations
@@ -416,6 +417,7 @@ WRITES: dict[str, tuple[str, Write]] = {
     **alarms.WRITES,
     **budgets.WRITES,
     **configurations.WRITES,
+    **notebooks.WRITES,
 }
 
 
@@ -434,6 +436,7 @@ MAKES_ITS_OWN = (
     *alarms.MAKES_ITS_OWN,
     *budgets.MAKES_ITS_OWN,
     *configurations.MAKES_ITS_OWN,
+    *notebooks.MAKES_ITS_OWN,
     "delete_workspace",
     *(
         "lock_user",

@@ -61,6 +61,7 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
+from tests.notebooks.making import make_server
 from workspaces.models import (
     Catalog,
     CloudConfiguration,
@@ -272,6 +273,7 @@ def make_tenants(directory: Path) -> Tenants:
     for name, ws_role in WORKSPACE_ROLES.items():
         add_to_workspace(lab.workspace, people[name], ws_role)
     add_to_workspace(lab.workspace, people["inactive"], WorkspaceRole.ADMIN)
+    make_server(lab.workspace, people["owner"])
     User.objects.filter(pk=people["inactive"].pk).update(is_active=False)
     somebody = {
         row.organization_id: row for row in Membership.objects.filter(user__in=[people["member"], people["outsider"]])

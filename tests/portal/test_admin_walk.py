@@ -64,6 +64,7 @@ from billing.models import (
 )
 from clusters.models import Cluster, Transition
 from jobs.models import JobSchedule, JobTemplate, Run, RunAttempt, ScheduleFire
+from notebooks.models import NotebookServer, NotebookTicket, NotebookVisit
 from portal import mail
 from portal.admin import LookOnlyAdmin
 from portal.models import DeploymentEvent, OutgoingMail
@@ -89,6 +90,7 @@ from tests.factories import (
     make_user,
     make_workspace,
 )
+from tests.notebooks.making import make_server
 from tests.test_architecture import INLINE, LAYERS
 from workspaces.models import (
     Catalog,
@@ -282,6 +284,13 @@ MAKERS: dict[type[Model], Callable[[], Model]] = {
     JobSchedule: schedule,
     ScheduleFire: lambda: ScheduleFire.objects.create(
         schedule=schedule(), fire_at=timezone.now(), outcome="STARTED", run=make_run(make_cluster(workspace()))
+    ),
+    NotebookServer: lambda: make_server(workspace(), make_user()),
+    NotebookTicket: lambda: NotebookTicket.objects.create(
+        server=make_server(workspace(), make_user()), key_hash=f"{NOT_SHOWN}{next(_numbers)}", session_key=NOT_SHOWN
+    ),
+    NotebookVisit: lambda: NotebookVisit.objects.create(
+        server=make_server(workspace(), make_user()), key_hash=f"{NOT_SHOWN}{next(_numbers)}", session_key=NOT_SHOWN
     ),
     Rate: lambda: Rate.objects.create(
         provider="LOCAL", instance_type=f"x{next(_numbers)}", hourly=1, valid_from=timezone.now() + timedelta(days=1)
