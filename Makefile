@@ -7,11 +7,11 @@ LOCK   := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
           --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install run stop status demo test bench check lock clean
+.PHONY: help install run run-aws-sandbox stop status demo test bench check lock clean
 
 help: ## List the targets
 	@printf 'Bodo Cloud Platform. Usage: make TARGET [VARIABLE=value]\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nVariables\n'
 	@printf '  %-11s %s\n' \
 	  PORT 'run, demo: the port on 127.0.0.1 (run: 8000; demo: a free one)' \
@@ -43,6 +43,9 @@ install: ## Install everything into ./.venv (done by the other targets when need
 
 run: install ## Start the portal and stay until Ctrl-C
 	@$(PY) -m portal.launcher run --port $(PORT)
+
+run-aws-sandbox: install ## Start a portal beside moto, which plays AWS, and stay until Ctrl-C
+	@$(PY) -m tests.clouds.aws.sandbox --port $(PORT)
 
 stop: install ## Stop the portal from another terminal
 	@$(PY) -m portal.launcher stop
