@@ -44,6 +44,9 @@ STANDING = Decimal("0.06")
 """US dollars an hour for what a workspace has that costs by the hour: NAT gateway 0.045, public address 0.005, and
 something for storage and requests (Amazon VPC Pricing, US regions, 2026)."""
 
+TRIES = 20
+"""How often in a row a step on the way up may fail, with 15 seconds between."""
+
 REMOVAL_HOURS = Decimal("0.5")
 """So long may a removal take; what it costs is kept back from the cap."""
 
@@ -148,10 +151,10 @@ class Walk:
         self.meter.start()
         try:
             self._up()
-        except (CloudError, GivenUpError, KeyboardInterrupt) as error:
-            self.say(f"\nGiving up: {error or 'interrupted'}\n")
+        except (Exception, KeyboardInterrupt) as error:
+            self.say(f"\nGiving up: {error or type(error).__name__}\n")
             self.remove()
-            raise GivenUpError(str(error) or "interrupted") from error
+            raise GivenUpError(str(error) or type(error).__name__) from error
         self.remove()
 
     def _up(self) -> None:
@@ -183,7 +186,7 @@ class Walk:
     def _run(self, cloud: AwsCloud) -> None:
         self.say("A job on all its cores")
         handle = self.record.handle("cluster")
-        cores = {each.name: each.cores for each in cloud.instance_types(self.region)}[self.instance_type]
+        cores = int(handle["made_of"]["cores"])
         process = Process(
             str(uuid.uuid4()), "live.py", [], {}, LaunchMode.SPAWN, workers=cores * self.instances, timeout=900
         )
@@ -229,6 +232,7 @@ class Walk:
         self._settle(name, advance, leaving=True)
 
     def _settle(self, name: str, advance: Callable[[Handle], Step], *, leaving: bool = False) -> None:
+        failures = 0
         while True:
             if not leaving:
                 self.meter.refuse_more()
@@ -240,8 +244,10 @@ class Walk:
                 case Settled():
                     return
                 case Pending(after=after):
+                    failures = 0
                     self.pause(after)
-                case Failed(error) if leaving or not error.permanent:
+                case Failed(error) if leaving or (not error.permanent and failures < TRIES):
+                    failures += 1
                     self.say(f"    {error} Trying again.")
                     self.pause(15)
                 case Failed(error):

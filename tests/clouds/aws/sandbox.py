@@ -2,8 +2,8 @@
 
     python -m tests.clouds.aws.sandbox [--port 8000]     until Ctrl-C
 
-Moto answers AWS's calls from memory: it runs no machines, and forgets everything when it ends. So do the portal's data of
-the sandbox, which lie in a directory of their own.
+Moto answers AWS's calls from memory: it runs no machines, and forgets everything when it ends. With it go the portal's
+data of the sandbox, which lie in a directory of their own.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from portal.embedded.home import Home
 from portal.embedded.servers import EndedError, Server, spawn, wait_until
-from portal.launcher import free_port, say
+from portal.launcher import say
 from tests.clouds.aws.cloud import PLATFORM, Aws, running
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -108,7 +107,8 @@ def report(address: str, entry: dict[str, Any]) -> None:
         say(f"  {name:10} {value}")
     say(
         "\nThe cloud configuration “AWS (moto)” is ready: make a workspace, then a cluster. AWS is played by moto, which\n"
-        "answers its calls and runs no machines: clusters come up, and nothing computes. Ctrl-C ends it and forgets all.\n"
+        "answers its calls and runs no machines: clusters come up, and nothing computes: jobs end as LOST.\n"
+        "Ctrl-C ends it and forgets all.\n"
     )
 
 

@@ -194,10 +194,10 @@ def _known(backend: Any, name: str) -> bool:
 
 
 def _backend(environ: dict[str, Any], service: str) -> Any:
-    from tests.clouds.aws.cloud import CUSTOMER
+    from tests.clouds.aws.shim_ssm import caller
 
-    region = environ["HTTP_AUTHORIZATION"].partition("Credential=")[2].split("/")[2]
-    return get_backend(service)[CUSTOMER]["global" if service == "iam" else region]  # type: ignore[call-overload]
+    account, region = caller(environ)
+    return get_backend(service)[account]["global" if service == "iam" else region]  # type: ignore[call-overload]
 
 
 def _refusal(code: str, message: str, status: int = 400) -> Reply:

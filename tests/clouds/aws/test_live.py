@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 
 from portal.clouds.aws import commands, live, prices, shipped
 from portal.clouds.aws.live import GivenUpError, Meter, Record, Walk
-from portal.clouds.base import CloudError
 from tests.clouds.aws import shim_lambda, shim_ssm
 from tests.clouds.aws.cloud import PLATFORM, REGION, Aws
 from tests.clouds.aws.jobs_world import Machine
@@ -100,14 +100,16 @@ def _short_pause(seconds: float) -> None:
     time.sleep(min(seconds, 0.05))
 
 
-def left() -> dict[str, int]:
-    """What stands in the account, but for moto's default network."""
-    return {name: count for name, count in census(REGION, PLATFORM).items() if count}
+def left() -> Counter[str]:
+    """What stands in the account, without what moto keeps of machines that are gone, and AWS's own parameters."""
+    found = census(REGION, PLATFORM)
+    del found["interfaces"], found["parameters"]
+    return found
 
 
 def test_the_whole_way_and_back(aws: Aws, walk: Any) -> None:
     work, machines, said = walk
-    before = left() or None
+    before = left()
     work.go()
     text = "\n".join(said)
     assert "FAILED" not in text
@@ -117,17 +119,13 @@ def test_the_whole_way_and_back(aws: Aws, walk: Any) -> None:
     assert not work.record.path.exists()
     s3 = aws.administrator(PLATFORM).client("s3")
     assert s3.list_buckets()["Buckets"] == []
-    after = left()
-    assert {name: count for name, count in after.items() if count != (before or {}).get(name)} in ({}, _DEFAULT), after
-
-
-_DEFAULT: dict[str, int] = {}
+    assert left() == before
 
 
 def test_when_the_money_is_up_it_removes_everything(aws: Aws, walk: Any) -> None:
-    work, machines, said = walk
+    work, _, said = walk
     now = [0.0]
-    work.meter = Meter(Decimal("0.30"), 90, clock=lambda: now[0])
+    work.meter = Meter(Decimal("0.30"), 10_000, clock=lambda: now[0])
 
     def pause(seconds: float) -> None:
         now[0] += 600
@@ -137,14 +135,6 @@ def test_when_the_money_is_up_it_removes_everything(aws: Aws, walk: Any) -> None
         work.go()
     assert "Nothing is left." in "\n".join(said)
     assert aws.administrator(PLATFORM).client("s3").list_buckets()["Buckets"] == []
-
-
-def test_after_a_failure_it_removes_everything(aws: Aws, walk: Any) -> None:
-    work, _, said = walk
-    shim_ssm.machines(PLATFORM).execute = lambda instance, lines: (1, "no package")
-    with pytest.raises(GivenUpError, match="could not be prepared"):
-        work.go()
-    assert "Nothing is left." in "\n".join(said)
 
 
 def test_a_killed_walk_is_removed_by_its_record(aws: Aws, walk: Any) -> None:
@@ -190,10 +180,3 @@ def test_the_meter_keeps_money_for_the_removal() -> None:
     now[0] = 1801.0
     with pytest.raises(GivenUpError, match="spent"):
         meter.refuse_more()
-
-
-def test_an_account_that_cannot_be_asked(walk: Any, aws: Aws) -> None:
-    work, _, _ = walk
-    aws.fail("GetCallerIdentity", "InvalidClientTokenId", "The security token is invalid.", 403, times=3)
-    with pytest.raises((GivenUpError, CloudError)):
-        work.go()
