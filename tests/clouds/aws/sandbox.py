@@ -106,9 +106,9 @@ def report(address: str, entry: dict[str, Any]) -> None:
     for name, value in (("E-mail", entry["email"]), ("Password", entry["password"])):
         say(f"  {name:10} {value}")
     say(
-        "\nThe cloud configuration “AWS (moto)” is ready: make a workspace, then a cluster. AWS is played by moto, which\n"
-        "answers its calls and runs no machines: clusters come up, and nothing computes: jobs end as LOST.\n"
-        "Ctrl-C ends it and forgets all.\n"
+        "\nThe cloud configuration “AWS (moto)” is ready: make a workspace, then a cluster. AWS is played by moto,\n"
+        "which answers its calls and runs no machines: clusters come up and nothing computes, so that jobs end as\n"
+        "lost. Ctrl-C ends it and forgets all.\n"
     )
 
 
