@@ -59,7 +59,7 @@ LABELS: dict[Perm, str] = {
     Perm.CLUSTER_EDIT: "Create, change and delete clusters",
     Perm.JOB_EDIT: "Submit and cancel runs, manage templates and schedules",
     Perm.NOTEBOOK_USE: "Use notebooks, each their own",
-    Perm.WS_MANAGE: "Manage the workspace: members, catalogs, secrets, API tokens, settings, deletion",
+    Perm.WS_MANAGE: "Manage the workspace: members, instance roles, catalogs, secrets, API tokens, settings, deletion",
 }
 
 _EVERYBODY = frozenset(OrganizationRole)

@@ -19,7 +19,7 @@ class ClustersConfig(AppConfig):
         from portal.clouds.base import Owned
         from workspaces import hooks
         from workspaces import services as workspaces
-        from workspaces.models import CloudConfiguration, Workspace
+        from workspaces.models import CloudConfiguration, InstanceRole, Workspace
 
         def clusters_in(workspace: Workspace) -> list[str]:
             return list(Cluster.objects.in_workspace(workspace).values_list("name", flat=True))
@@ -31,8 +31,15 @@ class ClustersConfig(AppConfig):
                 for row in rows.exclude(status="TERMINATED").select_related("workspace")
             ]
 
+        def clusters_with(subject: hooks.Usable) -> list[str]:
+            if not isinstance(subject, InstanceRole):
+                return []
+            used = Cluster.objects.in_workspace(subject.workspace).filter(instance_role=subject).order_by("name")
+            return [f"the cluster {name}" for name in used.values_list("name", flat=True)]
+
         workspaces.clusters_in = clusters_in
         hooks.deployments.append(deployments)
+        hooks.uses.append(clusters_with)
         reconcile.register(clusters.ClusterMachine())
         scheduler.every(2, "observe clusters", clusters.observe)
         scheduler.every(5, "pause idle clusters", services_idle.pause_idle)

@@ -17,11 +17,14 @@ class JobsConfig(AppConfig):
         from jobs.models import JobTemplate
         from portal import reconcile, scheduler
         from workspaces import hooks
-        from workspaces.models import Catalog, Secret
+        from workspaces.models import Catalog, InstanceRole, Secret
 
         def templates_with(subject: hooks.Usable) -> list[str]:
             if isinstance(subject, Catalog):
                 rows = JobTemplate.objects.in_workspace(subject.workspace).filter(catalog=subject)
+            elif isinstance(subject, InstanceRole):
+                used = JobTemplate.objects.in_workspace(subject.workspace)
+                rows = used.filter(new_cluster__instance_role=str(subject.pk))
             else:
                 group = subject.group if isinstance(subject, Secret) else subject
                 used = JobTemplate.objects.in_workspace(group.workspace)

@@ -18,6 +18,7 @@ class WorkspacesConfig(AppConfig):
         from workspaces.reconcile import WorkspaceMachine
         from workspaces.reconcile_configurations import ConfigurationMachine
         from workspaces.reconcile_orphans import LostThingMachine, OrphanSearchMachine
+        from workspaces.reconcile_roles import InstanceRoleMachine
 
         reconcile.register(WorkspaceMachine())
         reconcile.register(ConfigurationMachine())
@@ -25,6 +26,7 @@ class WorkspacesConfig(AppConfig):
         reconcile.register(OrphanSearchMachine())
         reconcile.register(LostThingMachine())
         own_hooks.configuration_pages.append(("What stands there", "workspaces:orphans", ("AWS",)))
+        reconcile.register(InstanceRoleMachine())
         hooks.membership_ended.append(membership.membership_ended)
         hooks.invitation_accepted.append(membership.invitation_accepted)
         hooks.organization_in_use.append(membership.in_use)

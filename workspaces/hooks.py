@@ -11,13 +11,13 @@ from accounts.audit import Actor
 from accounts.models import User
 from portal.clouds.base import Owned
 from portal.errors import UserError
-from workspaces.models import Catalog, CloudConfiguration, Secret, SecretGroup, Workspace
+from workspaces.models import Catalog, CloudConfiguration, InstanceRole, Secret, SecretGroup, Workspace
 
-Usable = Catalog | SecretGroup | Secret
+Usable = Catalog | SecretGroup | Secret | InstanceRole
 
 uses: list[Callable[[Usable], list[str]]] = []
-"""What uses a catalog, a group of secrets or a secret, each as ``template nightly-load``. Asked in the transaction of a
-deletion, with the row locked."""
+"""What uses a catalog, a group of secrets, a secret or an instance role, each as ``template nightly-load``. Asked in
+the transaction of a deletion, with the row locked."""
 
 configuration_pages: list[tuple[str, str, Collection[str]]] = []
 """More pages of a cloud configuration: what the link to it says, the name of an address with the ids of organization

@@ -11,7 +11,10 @@ from portal.clouds.base import CloudError, Pending, Settled, Step, Target
 from portal.reconcile import Machine
 from workspaces import hooks, offers
 from workspaces.clouds import cloud_of
-from workspaces.models import TRANSITIONS, Workspace, WorkspaceStatus
+from workspaces.models import TRANSITIONS, InstanceRole, Workspace, WorkspaceStatus
+
+GOING_FIRST = 1.0
+"""Seconds until a workspace looks again whether what stands in it is gone."""
 
 RETRY_REMOVAL = timedelta(seconds=60)
 
@@ -36,9 +39,10 @@ class WorkspaceMachine(Machine[Workspace]):
         return Workspace.objects.select_related("cloud_configuration", "network").filter(pk=pk).first()
 
     def advance(self, row: Workspace) -> Step:
-        """One step of the deployment; what stands in it goes first."""
-        if row.target == Target.TERMINATED and any(stands(row) for stands in hooks.going_first):
-            return Step(row.handle, Pending(1))
+        """One step of the deployment; what stands in it goes first, and what was added to instance roles comes off."""
+        roles = InstanceRole.objects.in_workspace(row)
+        if row.target == Target.TERMINATED and (roles.exists() or any(stands(row) for stands in hooks.going_first)):
+            return Step(row.handle, Pending(GOING_FIRST))
         return cloud_of(row.cloud_configuration).advance_workspace(row.spec(), row.handle, Target(row.target))
 
     def apply(self, row: Workspace, step: Step) -> None:

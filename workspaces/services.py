@@ -30,6 +30,7 @@ from workspaces.models import (
     WorkspaceMembership,
     WorkspaceStatus,
 )
+from workspaces.services_roles import delete_roles_of
 
 
 def _no_clusters(workspace: Workspace) -> list[str]:
@@ -150,6 +151,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> None:
     revoke_tokens(actor=actor, tokens=ApiToken.objects.in_workspace(row), reason=reason)
     invitations = Invitation.objects.in_organization(row.organization).open().filter(workspace=row)
     revoke_all(actor=actor, invitations=invitations, reason=reason)
+    delete_roles_of(actor=actor, workspace=row)
     nudge(row)
 
 

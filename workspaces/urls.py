@@ -10,6 +10,7 @@ from workspaces import (
     views_members,
     views_networks,
     views_orphans,
+    views_roles,
     views_secrets,
     views_tokens,
 )
@@ -97,6 +98,19 @@ urlpatterns = [
         "w/<uuid:workspace>/settings/tokens/<uuid:workspace_token>/revoke/",
         views_tokens.token_revoke,
         name="token_revoke",
+    ),
+    path("w/<uuid:workspace>/settings/roles/", views_roles.roles, name="instance_roles"),
+    path("w/<uuid:workspace>/settings/roles/new/", views_roles.role_new, name="instance_role_new"),
+    path("w/<uuid:workspace>/settings/roles/<uuid:instance_role>/row/", views_roles.role_row, name="instance_role_row"),
+    path(
+        "w/<uuid:workspace>/settings/roles/<uuid:instance_role>/retry/",
+        views_roles.role_retry,
+        name="instance_role_retry",
+    ),
+    path(
+        "w/<uuid:workspace>/settings/roles/<uuid:instance_role>/delete/",
+        views_roles.role_delete,
+        name="instance_role_delete",
     ),
     path("w/<uuid:workspace>/delete/", views.delete, name="delete"),
     path("w/<uuid:workspace>/files/", views_files.files, name="files"),

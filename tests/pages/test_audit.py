@@ -429,6 +429,7 @@ PERSONAL = (
 """What a person does about themselves happens in no organization."""
 
 MAKES_ITS_OWN = (
+    *choices.MAKES_ITS_OWN,
     *jobs.MAKES_ITS_OWN,
     *marketplace.MAKES_ITS_OWN,
     *staff.MAKES_ITS_OWN,

@@ -14,7 +14,7 @@ from tests.pages.world import Tenants
 
 IN_WORKSPACES = [
     *(("cluster",), ("run",), ("template",), ("schedule",), ("group", "secret"), ("catalog",), ("invitation",)),
-    *(("workspace_token",), ("workspace_membership",)),
+    *(("instance_role",), ("workspace_token",), ("workspace_membership",)),
 ]
 """Names in addresses of what belongs to a workspace; those that go together are foreign together."""
 

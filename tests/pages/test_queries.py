@@ -14,6 +14,7 @@ from tests.factories import (
     make_catalog,
     make_configuration,
     make_domain,
+    make_instance_role,
     make_invitation,
     make_secret,
     make_token,
@@ -40,6 +41,7 @@ COUNTS = {
     "workspaces:members": 12,
     "workspaces:settings": 8,
     "workspaces:tokens": 9,
+    "workspaces:instance_roles": 7,
     "workspaces:files": 6,
     "workspaces:secrets": 8,
     "workspaces:catalogs": 7,
@@ -69,6 +71,7 @@ def test_list_pages_ask_a_fixed_number_of_times(
         make_secret(tenants.lab.workspace, {f"KEY_{number}": "x"}, tenants.lab.secret.group)
         make_secret(tenants.lab.workspace)
         make_catalog(tenants.lab.workspace)
+        make_instance_role(tenants.lab.workspace, created_by=user)
         make_invitation(tenants.acme, f"many{number}@example.com", user)
         record(SYSTEM, "x.y", tenants.acme, organization=tenants.acme)
         make_domain(connection, f"many{number}.example", approved=False)

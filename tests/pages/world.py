@@ -49,6 +49,7 @@ from tests.factories import (
     make_cluster,
     make_configuration,
     make_connection,
+    make_instance_role,
     make_invitation,
     make_lost_thing,
     make_network,
@@ -65,6 +66,7 @@ from tests.notebooks.making import make_server
 from workspaces.models import (
     Catalog,
     CloudConfiguration,
+    InstanceRole,
     LostThing,
     NetworkConfiguration,
     Secret,
@@ -101,6 +103,7 @@ class Place:
     schedule: JobSchedule
     secret: Secret
     catalog: Catalog
+    instance_role: InstanceRole
     files: Path
     token: ApiToken
     invitation: Invitation
@@ -150,6 +153,7 @@ class Tenants:
             "group": place.secret.group_id,
             "secret": place.secret.pk,
             "catalog": place.catalog.pk,
+            "instance_role": place.instance_role.pk,
             "invitation": place.invitation.pk,
             "workspace_membership": place.resident.pk,
             "invitation_key": place.invitation_key,
@@ -232,6 +236,7 @@ def make_place(organization: Organization, configuration: CloudConfiguration, di
         schedule,
         make_secret(workspace),
         make_catalog(workspace),
+        make_instance_role(workspace),
         files,
         token,
         invitation,
