@@ -19,6 +19,7 @@ from portal.clouds.aws import commands, shipped
 from portal.clouds.aws.errors import unreachable
 from portal.clouds.aws.jobs import Jobs
 from portal.clouds.base import Exit, Handle, LaunchMode, LogStream, Process, Ref, Root
+from portal.clouds.local import kernel
 from tests.clouds.aws import shim_runs, shim_ssm
 from tests.clouds.aws.cloud import CUSTOMER, REGION, Aws, connected
 from tests.clouds.aws.world import READS, DiedError, Fate, MortalCloud
@@ -57,6 +58,13 @@ class Machine:
         path = self.root / "runs" / run / "watcher.json"
         wait_for(path.exists)
         return int(json.loads(path.read_text())["pid"])
+
+    def decided(self, run: str) -> bool:
+        """Wait until the daemon of a run has begun, or ended without; whether it began."""
+        watcher = self.root / "runs" / run / "watcher.json"
+        begun = watcher.with_name("begun")
+        wait_for(lambda: begun.exists() or (watcher.exists() and not kernel.alive(json.loads(watcher.read_text()))))
+        return begun.exists()
 
     def processes(self, run: str) -> list[int]:
         """What a run has here."""

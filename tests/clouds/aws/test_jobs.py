@@ -164,6 +164,18 @@ def test_dying_at_every_call_of_a_start_and_going_on(world: JobsWorld, tmp_path:
     raise AssertionError("does not get on")
 
 
+def test_what_was_not_found_never_begins_unless_it_is_started_again(world: JobsWorld) -> None:
+    process = world.process(ONCE)
+    world.deaf = True
+    ref = world.cloud.start(world.handle, process)
+    assert world.cloud.find(world.handle, process.id) is None
+    world.deliver()
+    assert not world.head.decided(process.id)
+    world.look(begin_seconds=-1)
+    assert world.end(ref).reason is ExitReason.LOST
+    assert ran(world, process) == ""
+
+
 def test_a_run_that_the_machine_does_not_take_ends_in_time(world: JobsWorld) -> None:
     process = world.process(ONCE)
     world.deaf = True
@@ -175,6 +187,7 @@ def test_a_run_that_the_machine_does_not_take_ends_in_time(world: JobsWorld) -> 
     assert exit.reason is ExitReason.LOST
     assert "it was not started" in exit.detail
     world.deliver()
+    assert not world.head.decided(process.id)
     assert world.end(ref) == exit
     assert ran(world, process) == ""
     assert "environment.json" not in world.objects(ref)
@@ -262,6 +275,7 @@ def test_a_run_that_is_cancelled_before_it_begins_never_does(world: JobsWorld) -
     ref = world.cloud.start(world.handle, process)
     world.cloud.stop(world.handle, ref)
     world.deliver()
+    assert not world.head.decided(process.id)
     exit = world.end(ref)
     assert (exit.reason, exit.detail) == (ExitReason.CANCELLED, "It was cancelled before it began.")
     assert ran(world, process) == ""
