@@ -20,14 +20,13 @@ from workspaces.models import InstanceRole, Workspace
 from workspaces.offers import OnOffer, on_offer
 
 MANY = 20
-"""From so many types on they are grouped by family and can be searched, and none is chosen before."""
+"""From so many types on they are grouped by family, and none is chosen before."""
 
 MACHINE_FIELDS = ("instance_type", "release", "spot", "zone", "instance_role")
 
 
 class MachineSelect(forms.Select):
-    """A choice among hundreds, in groups, put together at once: Django's own renders two templates for each option.
-    Where scripts run, ``data-search`` puts a field above it that narrows the list."""
+    """A choice among hundreds, in groups, put together at once: Django's own renders two templates for each option."""
 
     choices: Any = ()
 
@@ -95,8 +94,6 @@ def offer_machines(form: forms.Form, workspace: Workspace, kept: Mapping[str, An
     if (old := kept.get("instance_type")) and old not in {kind.name for kind in types}:
         groups.insert(0, (old, f"{old} · as before" if offered.fetching else f"{old} · not on offer any more"))
     _choices(form, "instance_type", groups)
-    if len(types) > MANY:
-        form.fields["instance_type"].widget.attrs["data-search"] = "Search types, such as c6i 32 or EFA"
     try:
         releases = [release.version for release in cloud_of(workspace.cloud_configuration).releases()]
     except CloudError as error:
