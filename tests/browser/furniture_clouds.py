@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -10,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from portal.clouds.base import Event, Level
 from portal.models import record_event
-from tests.factories import make_aws_configuration, make_network
+from tests.factories import make_aws_configuration, make_lost_thing, make_network
 from workspaces.models import CloudConfiguration, Workspace
 
 REGION = {"region": "us-east-2"}
@@ -87,6 +88,7 @@ def fill_clouds(owner: User, workspace: Workspace, long: str) -> dict[str, str]:
     record_event(following.pk, Event("waiting", "Waiting for the stack in account 222222222222 to make the role."))
     ready = new("Analytics", "KEYS", "READY", settings={**REGION, **made}, checks=_checks(good=True), checked_at=now)
     make_network(ready, name="Backbone", endpoints={"s3": "vpce-0123456789abcdef0", "ssm": "vpce-0123456789abcdef1"})
+    _lost(ready)
     return {
         "cloud_by_hand": str(by_hand.pk),
         "cloud_refused": str(refused.pk),
@@ -97,3 +99,31 @@ def fill_clouds(owner: User, workspace: Workspace, long: str) -> dict[str, str]:
         "cloud_following": str(following.pk),
         "cloud_ready": str(ready.pk),
     }
+
+
+def _lost(configuration: CloudConfiguration) -> None:
+    """What stands in an account: dear and free, unknown, going, refused, and to be adopted."""
+    things: list[tuple[str, str, str | None, dict[str, Any]]] = [
+        ("NAT gateway", "nat-0123456789abcdef0", "1.08", {"since": timezone.now() - timedelta(days=40)}),
+        ("elastic IP address", "eipalloc-0123456789abcdef0", "0.12", {}),
+        (
+            "VPC",
+            "vpc-0123456789abcdef0",
+            "0",
+            {"failure_message": "The vpc has dependencies."},
+        ),
+        ("machine", "i-0123456789abcdef0", None, {"status": "REMOVING", "progress_message": "It is being removed"}),
+        ("function", f"arn:aws:lambda:us-east-2:222222222222:function:portal-{configuration.pk}", "0", {}),
+    ]
+    for kind, id, price, more in things:
+        daily = None if price is None else Decimal(price)
+        make_lost_thing(configuration, kind=kind, provider_id=id, key=f"us-east-2/x/{id}", daily=daily, **more)
+    make_lost_thing(
+        configuration,
+        kind="encryption key",
+        provider_id=str(configuration.pk),
+        deployment="11111111-1111-4111-8111-111111111111",
+        deployment_name="Research",
+        daily=Decimal("0.0329"),
+        adoptable=True,
+    )

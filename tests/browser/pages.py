@@ -80,6 +80,8 @@ PAGES: dict[str, PageToSee] = {
     "configuration-stack": PageToSee("/o/{organization}/configurations/{cloud_begun}/"),
     "configuration-following": PageToSee("/o/{organization}/configurations/{cloud_following}/"),
     "configuration-ready": PageToSee("/o/{organization}/configurations/{cloud_ready}/"),
+    "orphans": PageToSee("/o/{organization}/configurations/{cloud_ready}/orphans/"),
+    "orphans-empty": PageToSee("/o/{organization}/configurations/{cloud_failed}/orphans/"),
     "networks": PageToSee("/o/{organization}/networks/"),
     "networks-empty": PageToSee("/o/{newcomer_organization}/networks/", NEWCOMER),
     "network-new": PageToSee("/o/{organization}/networks/new/"),
