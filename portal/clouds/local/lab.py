@@ -163,7 +163,7 @@ def _listen() -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("lab.sock")
     os.chmod("lab.sock", 0o600)
-    listener.listen(128)
+    listener.listen(4096)  # with a full queue, a unix socket refuses at once: a page opens many connections together
     return listener
 
 
