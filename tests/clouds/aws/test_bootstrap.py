@@ -291,8 +291,12 @@ def test_a_machine_that_cannot_begin_says_where_it_stopped(machine: Machine) -> 
 
 
 def test_software_that_is_not_what_the_portal_put_there_is_not_run(machine: Machine) -> None:
-    with (machine.home / "bundle.tar.gz").open("ab") as bundle:
-        bundle.write(b"x")
+    """Also where it is whole, and would run."""
+    forged = b"#!/bin/bash\n"
+    with tarfile.open(machine.home / "bundle.tar.gz", "w:gz") as archive:
+        entry = tarfile.TarInfo("bootstrap.sh")
+        entry.size = len(forged)
+        archive.addfile(entry, BytesIO(forged))
     assert machine.boot() != 0
     assert not (machine.root / "opt/portal/node").exists()
     (machine.home / "no-bucket").touch()
