@@ -131,7 +131,7 @@ class Page:
         found = [
             (form, submit)
             for form in self.soup.select("form")
-            for submit in form.select("button")
+            for submit in form.select('button:not([aria-hidden="true"])')
             if button in (text_of(submit), submit.get("aria-label")) and submit.get("type", "submit") == "submit"
             if action in str(form.get("action"))
         ]

@@ -102,3 +102,17 @@ def test_a_workspace_and_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
     form["file"] = file
     form.submit()
     assert "hello.py" in sandbox.browser.get(files.address).soup.get_text()
+
+
+def test_a_cluster_comes_up_and_goes(sandbox: Sandbox) -> None:
+    def listed(page: Page) -> bool:
+        return "c6i.large" in page.soup.get_text()
+
+    clusters = sandbox.browser.get("/").click("Analytics").click("Clusters")
+    form = sandbox.until(clusters.click("Create cluster").address, listed).form("Create cluster")
+    form["Cluster name"] = "Small"
+    form["Instance type"] = "c6i.large"
+    page = form.submit()
+    running = sandbox.until(page.address, lambda page: page.has_button("Pause"))
+    running.form("Delete").submit()
+    sandbox.until(clusters.address, lambda page: "Small" not in page.text("main"))
