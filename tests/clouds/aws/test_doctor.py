@@ -193,10 +193,14 @@ def offered(world: World, monkeypatch: pytest.MonkeyPatch, *zones: str) -> None:
 
 
 def test_a_type_that_is_offered_in_other_zones(
-    world: World, cluster: ClusterSpec, monkeypatch: pytest.MonkeyPatch
+    world: World, cluster: ClusterSpec, subnets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered(world, monkeypatch, "us-east-2b", "us-east-2c")
-    assert named(world.cloud.check_cluster(cluster), "Zone").detail == "c6i.xlarge is offered in us-east-2b."
+    found = world.cloud.check_cluster(cluster)
+    assert named(found, "Zone").detail == "c6i.xlarge is offered in us-east-2b."
+    free = named(found, "Free addresses").detail
+    assert subnets["us-east-2b"] in free
+    assert subnets["us-east-2a"] not in free, "no machine will be there"
     check = failed(world.cloud.check_cluster(replace(cluster, zone="us-east-2a")))["Zone"]
     assert check == Check("Zone", False, "c6i.xlarge cannot be had in us-east-2a.", "Choose us-east-2b.")
     assert "Zone" in failed(world.cloud.check_cluster(replace(cluster, zone="us-east-2c"))), (
