@@ -41,8 +41,13 @@ CLUSTERS: tuple[Grant, ...] = (
     ),
     Grant(
         "ClusterChange",
-        "pause, resume and remove the clusters that it made",
-        actions("ec2", "StopInstances StartInstances TerminateInstances DeleteLaunchTemplate DeletePlacementGroup"),
+        "pause, resume and remove the clusters that it made, and let AWS encrypt their disks meanwhile",
+        (
+            *actions(
+                "ec2", "StopInstances StartInstances TerminateInstances DeleteLaunchTemplate DeletePlacementGroup"
+            ),
+            *actions("kms", "ListGrants RevokeGrant"),
+        ),
         **TAGGED,
     ),
     Grant(
@@ -54,12 +59,6 @@ CLUSTERS: tuple[Grant, ...] = (
             "ResumeProcesses TerminateInstanceInAutoScalingGroup",
         ),
         (_GROUPS,),
-    ),
-    Grant(
-        "DiskKeys",
-        "let AWS encrypt machines' disks with the keys that it made",
-        actions("kms", "ListGrants RevokeGrant"),
-        **TAGGED,
     ),
     Grant(
         "Command",
