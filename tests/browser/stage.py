@@ -148,6 +148,7 @@ def stage(tenants: int, *, museum: bool = True, more: Mapping[str, str] | None =
             "PORTAL_PRIVATE_ADDRESSES": "on",  # a sign-on provider of a test is on this machine
             "PORTAL_LOCAL_CAPACITY": str(CORES / len(os.sched_getaffinity(0))),
             "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "PORTAL_NOTEBOOK_AT_ENTRY": "off",  # whoever enters a workspace would have JupyterLab installed
             "PORTAL_AWS_ACCOUNT": "123456789012",
             "PORTAL_AWS_TEMPLATE_URL": "https://templates.s3.us-east-1.amazonaws.com/bodo-platform.json",
             "SITE_URL": f"http://127.0.0.1:{port}",
