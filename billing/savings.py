@@ -29,6 +29,7 @@ from billing.totals import MONEY
 from billing.usage import cost, minutes_between
 from clusters.models import Cluster, Transition, TransitionKind
 from clusters.services_idle import REASONS
+from portal.clouds.base import Target
 
 LONGEST = timedelta(hours=12)
 """How much of one pause counts."""
@@ -54,6 +55,8 @@ def pauses(ledger: Iterable[Transition], ends: Iterable[datetime | None]) -> lis
         if line.kind != TransitionKind.REQUEST:
             continue
         if line.actor_label not in BY_ITSELF:
+            if line.status != Target.RUNNING:
+                charged.discard(line.at)  # of two at one time, the first ended the interval
             if open_since is not None:
                 found.append(Pause(open_since, line.at))
             open_since = None

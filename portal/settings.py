@@ -282,9 +282,10 @@ MESSAGE_TAGS = {messages.ERROR: "error"}
 # --- notebooks -------------------------------------------------------------------------------------------------------
 
 # The host (and port) of the notebooks, and of nothing else: what runs in a notebook's page must not be able to act on
-# the portal as its viewer. By default this machine's other name. Empty: there are no notebooks.
+# the portal as its viewer. By default another name of this machine, which browsers know without asking anybody (and
+# not `localhost` itself: passkeys need that one for the portal). Empty: there are no notebooks.
 _site = urlsplit(SITE_URL)
-_other_name = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(_site.hostname or "", "")
+_other_name = "notebooks.localhost" if _site.hostname in {"127.0.0.1", "localhost"} else ""
 PORTAL_NOTEBOOK_HOST = os.environ.get(
     "PORTAL_NOTEBOOK_HOST", f"{_other_name}:{_site.port}" if _other_name and _site.port else _other_name
 ).lower()

@@ -239,7 +239,7 @@ def delete_configuration(*, actor: Actor, configuration: CloudConfiguration) -> 
     if networks:
         raise UserError(
             "ConfigurationInUse",
-            f"The networks {', '.join(networks[:10])} belong to {row.name}.",
+            f"Networks belong to {row.name}: {', '.join(networks[:10])}.",
             "Delete them first, then the configuration.",
         )
     others = [name for ask in hooks.configuration_uses for name in ask(row)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
@@ -205,6 +205,10 @@ LINES = st.lists(
 
 @pytest.mark.django_db
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(
+    drawn=[[(0, ("STATUS", "RUNNING", "")), (1, ("REQUEST", "PAUSED", "Ada")), (1, ("REQUEST", "PAUSED", AUTO_PAUSE))]],
+    later=240_000,
+)
 @given(drawn=st.lists(LINES, min_size=1, max_size=3), later=st.integers(4000 * 60, 300_000))
 def test_the_database_adds_up_what_a_minute_by_minute_count_gives(
     organization: Organization, drawn: list[list[Any]], later: int

@@ -54,7 +54,7 @@ class Stand:
 
     @property
     def origin(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"http://notebooks.localhost:{self.port}"
 
     @property
     def base(self) -> str:
@@ -94,7 +94,7 @@ class Stand:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
-            link.request(method, path, body, {"Host": host or f"localhost:{self.port}", **sent})
+            link.request(method, path, body, {"Host": host or f"notebooks.localhost:{self.port}", **sent})
             answer = link.getresponse()
             return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
         finally:
@@ -240,7 +240,7 @@ class Page:
 
 @asynccontextmanager
 async def page(stand: Stand, visitor: Visitor) -> AsyncIterator[Page]:
-    headers = {"Origin": stand.origin, "Host": f"localhost:{stand.port}"}
+    headers = {"Origin": stand.origin, "Host": f"notebooks.localhost:{stand.port}"}
     async with aiohttp.ClientSession(
         headers=headers, cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0)
     ) as session:

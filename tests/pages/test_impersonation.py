@@ -38,6 +38,8 @@ def staff(tenants: Tenants) -> Client:
 
 
 def is_shut(name: str, method: str) -> bool:
+    if name.startswith("notebooks:"):  # nobody's but their owner's
+        return True
     if ROUTES[name].public:
         return method != "GET"
     if not ROUTES[name].in_tenant:

@@ -14,7 +14,7 @@ from portal.errors import UserError
 from tests.factories import actor, make_configuration, make_organization
 from tests.pages.world import Tenants
 from workspaces import services, services_configurations
-from workspaces.models import CloudConfiguration, Workspace
+from workspaces.models import CloudConfiguration, NetworkConfiguration, Workspace
 
 
 @pytest.fixture
@@ -66,6 +66,8 @@ def test_a_configuration_with_workspaces_stays(tenants: Tenants, owner: Client) 
     where = reverse("workspaces:configuration_delete", args=[tenants.acme.pk, tenants.configuration.pk])
     assert b"ConfigurationInUse" in owner.post(where).content
     Workspace.objects.filter(cloud_configuration=tenants.configuration).update(status="TERMINATED")
+    assert b"Networks belong to" in owner.post(where).content
+    NetworkConfiguration.objects.all().delete()
     assert b"the usage alarm" in owner.post(where).content
     Alarm.objects.update(status="TERMINATED")
     assert owner.post(where).status_code == 302
