@@ -133,6 +133,7 @@ NO_ACTOR = {
     "workspaces.services_networks.validate_network": "reads",
     "workspaces.services.clusters_in": "reads",
     "workspaces.services.nudge": "wakes; the caller wrote",
+    "workspaces.services_roles.nudge": "wakes; the caller wrote",
     "clusters.services.refusal_of": "reads",
     "clusters.services.can_scale": "reads",
     "clusters.services.claim": "the engine's own: the run that claims was audited",

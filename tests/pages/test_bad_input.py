@@ -35,7 +35,11 @@ def test_no_field_takes_the_page_down(tenants: Tenants, name: str, field: str) -
         assert b"<script>alert" not in response.content
 
 
-@pytest.mark.parametrize("name", [name for name, route in ROUTES.items() if route.form])
+SET_UP = {"workspaces:configuration"}
+"""Its form is there for setting up only, which this world's configuration is long since."""
+
+
+@pytest.mark.parametrize("name", [name for name, route in ROUTES.items() if route.form and name not in SET_UP])
 def test_an_empty_form_is_a_form_filled_in_wrongly(tenants: Tenants, name: str) -> None:
     """Also where nothing at all was sent: 200 would pass for done."""
     client = tenants.client("owner")
