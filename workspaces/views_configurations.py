@@ -147,7 +147,9 @@ def configuration_delete(request: OrganizationRequest, organization: Organizatio
 
 def find_configuration(organization: Organization, configuration: UUID) -> CloudConfiguration:
     """One of the organization's; 404 otherwise."""
-    return get_object_or_404(CloudConfiguration.objects.in_organization(organization), pk=configuration)
+    row = get_object_or_404(CloudConfiguration.objects.in_organization(organization), pk=configuration)
+    row.organization = organization  # nobody has to fetch it again
+    return row
 
 
 def _form(row: CloudConfiguration, data: QueryDict | None) -> Form:

@@ -99,6 +99,7 @@ def test_allowed_pages_are_shown_and_allowed_writes_are_made(tenants: Tenants) -
             }
             expected |= {"POST workspaces:instance_role_new": 422}  # LOCAL has none
             expected |= {"POST workspaces:instance_role_retry": 409}  # it did not fail
+            expected |= {"POST workspaces:orphan_adopt": 409}  # the walk has asked for its removal by then
             expected |= {"POST accounts:marketplace_register": 303}
             expected |= {"POST accounts:marketplace_sandbox_send": 409}  # there is no subscription
             expected |= {"POST accounts:audit_export": 200, "POST billing:export": 200}
