@@ -33,6 +33,7 @@ class WorkspaceForm(forms.Form):
         assert isinstance(chosen, forms.ModelChoiceField)
         chosen.queryset = configurations
         chosen.initial = configurations.first()
+        self.has_checks = any(cloud_of(each).features.workspace_checks for each in configurations)
         regions = sorted({region for configuration in configurations for region in cloud_of(configuration).regions()})
         networks = NetworkConfiguration.objects.in_organization(organization)
         ours = self.fields["network"]

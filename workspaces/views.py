@@ -15,11 +15,13 @@ from accounts.models import Organization
 from accounts.permissions import WORKSPACE_ADMINS_BY_ROLE, Perm
 from accounts.sessions import still
 from portal import events
+from portal.clouds.base import Check
 from portal.errors import UserError
 from portal.forms import done, form_response, posted
 from portal.models import DeploymentEvent
-from workspaces import hooks, services
+from workspaces import doctor, hooks, services
 from workspaces.access import WorkspaceRequest, enter_workspace, workspace_view
+from workspaces.clouds import cloud_of
 from workspaces.forms import WorkspaceForm, WorkspaceSettingsForm
 from workspaces.models import CloudConfiguration, Workspace
 
@@ -47,15 +49,27 @@ def workspaces(request: OrganizationRequest, organization: Organization) -> Http
 
 @organization_view(Perm.CLOUD_MANAGE, ("GET", "HEAD", "POST"))
 def workspace_new(request: OrganizationRequest, organization: Organization) -> HttpResponse:
-    """Make a workspace."""
+    """CHECK shows what the cloud says to it; CREATE asks the same, and makes the workspace unless a check failed."""
     form = WorkspaceForm(posted(request), organization=organization)
+    checks: list[Check] | None = None
     if request.method == "POST" and form.is_valid():
+        only_asks = request.POST.get("action") == "check"
         try:
-            services.create_workspace(actor=actor_of(request), organization=organization, **form.cleaned_data)
-            return done(request, "workspaces:list", organization.pk)
+            checks = _checks(organization, form.cleaned_data)
+            if not only_asks and not doctor.failed(checks):
+                services.create_workspace(actor=actor_of(request), organization=organization, **form.cleaned_data)
+                return done(request, "workspaces:list", organization.pk)
+            if not only_asks:
+                form.add_error(None, doctor.STOPPED)
         except UserError as error:
             add_error(form, error, BESIDE)
-    return form_response(request, "workspaces/new.html", form, nav="workspaces")
+    return form_response(request, "workspaces/new.html", form, nav="workspaces", checks=checks)
+
+
+def _checks(organization: Organization, values: dict[str, Any]) -> list[Check]:
+    """What the launch doctor says about a workspace that is not there yet; nothing where its cloud has no checks."""
+    cloud, spec = cloud_of(values["cloud_configuration"]), Workspace(organization=organization, **values).spec()
+    return doctor.ask(lambda: cloud.check_workspace(spec)) if cloud.features.workspace_checks else []
 
 
 def add_error(form: Any, error: UserError, fields: dict[str, str]) -> None:

@@ -69,6 +69,7 @@ class AwsCloud(Lacking):
         instance_roles=True,
         networks=True,
         orphans=True,
+        workspace_checks=True,
         fast_network="EFA",
         role="Role ARN",
     )
