@@ -54,7 +54,8 @@ class Check:
 class Features:
     """What a provider offers beyond the least, so that nobody is asked for what is not there: spot instances, a choice
     of zone, roles of the customer's own for machines, networks of the customer's own, a search for what stands in the
-    account without a record, notebook servers, and checks before a workspace is made. ``fast_network`` and ``role`` are what its people call these."""
+    account without a record, notebook servers, and checks before a workspace is made. ``fast_network`` and ``role`` are
+    what its people call these."""
 
     spot: bool = False
     zones: bool = False
