@@ -29,12 +29,21 @@ def test_a_cell_runs_and_nothing_in_the_page_opens_the_server(stand: Stand, visi
     status, headers, body = stand.visit("lab", visitor)
     assert status == 200
     assert b'"token": ""' in body
+    assert "portal-lab" in json.dumps(page_config(body)["disabledExtensions"])
     secret = stand.server.spec().secret
     assert secret
     assert secret.encode() not in body
     assert secret not in json.dumps(headers)
     assert visitor.visit.partition("=")[2].encode() not in body
     assert secret not in stand.log
+
+
+def page_config(body: bytes) -> dict[str, Any]:
+    """What JupyterLab's page is told."""
+    config: dict[str, Any] = json.loads(
+        body.partition(b'id="jupyter-config-data" type="application/json">')[2].partition(b"</script>")[0]
+    )
+    return config
 
 
 def test_a_terminal_works_without_sight_of_other_terminals(stand: Stand, visitor: Visitor) -> None:

@@ -41,6 +41,9 @@ OUTPUT_RATE = 100 << 20
 START_SECONDS = 60.0
 LEAVE_SECONDS = 10.0
 _ATTEMPTS = 3
+WITHOUT = {"portal-lab": True}
+"""JupyterLab's extensions that are not loaded. The toolbar for clusters has to wait until the portal answers it."""
+
 _QUIET = {"fetchNews": "false", "checkForUpdates": False}
 
 
@@ -173,6 +176,8 @@ class NotebookStep:
         with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(self.spec.secret)
         (config / "jupyter_server_config.json").write_text(json.dumps(self._settings(config)))
+        (config / "labconfig").mkdir()
+        (config / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": WITHOUT}))
         quiet = self.directory / "home/.jupyter/lab/user-settings/@jupyterlab/apputils-extension"
         if not quiet.exists():
             quiet.mkdir(parents=True)
