@@ -97,7 +97,7 @@ def test_by_hand_and_with_access_keys(watched: Watched, stage: Stage, tenant: Te
     page.get_by_label("Secret access key").fill(keys.secret_access_key)
     page.get_by_label("Session token").fill(keys.session_token or "")
     page.get_by_role("button", name="Create", exact=True).click()
-    expect(page.get_by_text("S3 bucket ready")).to_be_visible(timeout=60_000)  # live, while it goes on
+    expect(page.locator("ol").get_by_text("S3 bucket ready")).to_be_visible(timeout=60_000)  # live, while it goes on
     expect(page.locator("[data-status=READY]").first).to_be_visible(timeout=90_000)
     assert keys.secret_access_key not in page.content()
     expect(page.get_by_role("button", name="Validate")).to_be_visible()
